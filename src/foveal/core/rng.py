@@ -37,9 +37,7 @@ def seed64(seed: int, *names: str | int) -> int:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def philox(
-    k0: Any, k1: Any, c0: Any, c1: Any, c2: Any, c3: Any
-) -> tuple[Any, Any, Any, Any]:  # pragma: no cover - compiled
+def philox(k0: Any, k1: Any, c0: Any, c1: Any, c2: Any, c3: Any) -> tuple[Any, Any, Any, Any]:
     """One Philox4x32-10 block; all arguments and results are uint32."""
     mask = uint64(0xFFFFFFFF)
     for _ in range(10):
@@ -57,9 +55,7 @@ def philox(
 
 
 @njit(cache=True, nogil=True)
-def fill_bits(
-    k0: Any, k1: Any, positions: Any, part: Any, out: Any
-) -> None:  # pragma: no cover - compiled
+def fill_bits(k0: Any, k1: Any, positions: Any, part: Any, out: Any) -> None:
     """Fills ``out`` uint32 [B, n] with the draws of (positions[b], part)."""
     rows, n = out.shape
     for b in range(rows):
@@ -80,7 +76,7 @@ def bits(k: Key, positions: NDArray[np.int64], n: int, part: int = 0) -> NDArray
 
 def uniform(k: Key, positions: NDArray[np.int64], n: int, part: int = 0) -> NDArray[np.float64]:
     """Uniform numbers in [0, 1), [B, n], with 32 random bits each."""
-    return bits(k, positions, n, part) * 2.0**-32
+    return np.ldexp(bits(k, positions, n, part).astype(np.float64), -32)
 
 
 def integers(
@@ -100,7 +96,7 @@ def normal(k: Key, positions: NDArray[np.int64], n: int, part: int = 0) -> NDArr
 
 
 @njit(cache=True, nogil=True)
-def _permute(k0: Any, k1: Any, n: Any, half: Any, positions: Any, out: Any) -> None:  # pragma: no cover - compiled
+def _permute(k0: Any, k1: Any, n: Any, half: Any, positions: Any, out: Any) -> None:
     """Cycle-walking Feistel network over 2 * half bits."""
     mask = uint32((uint64(1) << uint64(half)) - uint64(1))
     for b in range(len(positions)):

@@ -1,0 +1,255 @@
+"""The contract between a paper and the engine: what a method adds to a backbone.
+
+A method does no I/O and draws nothing random but what its batch offers (dropout and drop path
+excepted). The engine owns the loop, the ranks, the optimisers, precision and checkpoints.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import torch
+from foveal.backbones.base import Backbone
+from foveal.backbones.encoder import Encoder
+from foveal.data.sources import Source
+from foveal.views.spec import View
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from foveal.core.batch import Batch
+from foveal.core.progress import Progress
+
+
+class MethodOptions(BaseModel):
+    """Base of every method's options: frozen, validated, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What a method may know of the data before it is built.
+
+    Attributes:
+        samples: Rows of the sample table: images, or what ``Method.samples`` made of them.
+        channels: Channels of the pictures.
+        mean, std: Per channel, of pixels in [0, 1].
+        classes: Number of classes if there are labels, else 0.
+        seed: The run's seed.
+    """
+
+    samples: int
+    channels: int = 3
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    classes: int = 0
+    seed: int = 0
+
+
+class BackboneMaker(Protocol):
+    """Makes as many trunks as a paper has; what the recipe says is filled in, the rest may be set.
+
+    A composition hands every part the same trunk through its own maker.
+    """
+
+    def __call__(self, in_chans: int | None = None, **changes: Any) -> Backbone:
+        """A new trunk (``width``, ``stem``, ``norm``, ``output_stride``, ``last_relu``)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream of samples.
+
+    Attributes:
+        views: The views of each sample, by name.
+        size: Samples per step, as a multiple of the recipe's batch.
+        every: (period, offset): drawn at steps with ``step % period == offset``.
+        optimiser: The optimiser that steps when this stream was drawn.
+        counts_epoch: Whether this stream's passes are the run's epochs; exactly one stream is.
+        labelled: Draw only samples with a label.
+    """
+
+    views: dict[str, View]
+    size: float = 1.0
+    every: tuple[int, int] = (1, 0)
+    optimiser: str = "main"
+    counts_epoch: bool = True
+    labelled: bool = False
+
+
+@dataclass
+class Losses:
+    """What ``Method.loss`` returns.
+
+    Attributes:
+        loss: Scalar, the mean over this rank's rows; the engine averages over ranks.
+        log: Detached scalars to log, means over this rank's rows.
+        rows: Detached tensors [B, ...] of this rank's rows; ``after_step`` gets them for the whole
+            global batch in sample order.
+        means: Detached tensors; ``after_step`` gets their mean over ranks and micro-batches.
+    """
+
+    loss: Tensor
+    log: dict[str, Tensor] = field(default_factory=dict)
+    rows: dict[str, Tensor] = field(default_factory=dict)
+    means: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class Group:
+    """Parameters that are optimised alike.
+
+    Attributes:
+        parameters: The parameters; they may be in the groups of several optimisers.
+        lr: Factor on the learning rate.
+        decay: Factor on the weight decay.
+        constant_lr: Keep the peak learning rate for the whole run (SimSiam's predictor).
+        frozen_until: Epoch before which the learning rate is 0.
+        exclude_1d: Let vectors (biases, norm scales) out of decay and LARS scaling; None takes
+            the recipe's word.
+    """
+
+    parameters: list[nn.Parameter]
+    lr: float = 1.0
+    decay: float = 1.0
+    constant_lr: bool = False
+    frozen_until: float = 0.0
+    exclude_1d: bool | None = None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The rows that streams draw, when they are not simply the images.
+
+    Attributes:
+        image: Row of the source, int64 [M].
+        box: Region in pixels (top, left, height, width), float32 [M, 4]; None is the whole image.
+        targets: By name, arrays [M, ...] that reach ``batch.targets``.
+    """
+
+    image: NDArray[np.int64]
+    box: NDArray[np.float32] | None = None
+    targets: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+
+class FeaturePass(Protocol):
+    """One deterministic pass over all samples, in row order."""
+
+    def __call__(
+        self,
+        fn: Callable[[Tensor], Tensor],
+        view: View,
+        *,
+        mode: Literal["eval", "train"] = "eval",
+        update_bn: bool = False,
+    ) -> NDArray[np.float32]:
+        """Features of all samples.
+
+        Args:
+            fn: Images [B, C, H, W] in [0, 1] -> [B, D]; called without gradient.
+            view: The view of each sample.
+            mode: Mode of the method's modules meanwhile.
+            update_bn: Whether batch-norm buffers may move (only in mode "train").
+
+        Returns:
+            float32 [N, D] on disk (a memory map), row order; the same on every rank.
+        """
+        ...
+
+
+class Method(nn.Module, ABC):
+    """One paper.
+
+    Subclasses state ``Options`` and implement ``streams``, ``forward``, ``loss`` and ``encoder``;
+    the other hooks only where the paper needs them.
+    """
+
+    Options: ClassVar[type[MethodOptions]] = MethodOptions
+    title: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    #: The loss of a sample depends on the others of its batch: plain accumulation is refused.
+    couples_samples: ClassVar[bool] = False
+    #: It cannot do without labels.
+    needs_labels: ClassVar[bool] = False
+
+    def __init__(self, make: BackboneMaker, data: DataInfo, options: Any) -> None:
+        super().__init__()
+        self.data = data
+        self.options = options
+
+    @abstractmethod
+    def streams(self) -> dict[str, Stream]:
+        """The streams by name. The same object is asked once, before training."""
+
+    @abstractmethod
+    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Networks only: everything trained is used here, first axis = samples of the batch.
+
+        Writes nothing but batch-norm statistics.
+        """
+
+    @abstractmethod
+    def loss(self, out: dict[str, Tensor], batch: Batch, progress: Progress) -> Losses:
+        """The loss from the outputs, in float32, outside DDP, compile and autocast."""
+
+    @abstractmethod
+    def encoder(self) -> Encoder:
+        """What is evaluated, embedded and exported; shares this method's modules."""
+
+    def samples(self, source: Source) -> Samples | None:
+        """The sample table; None: every image once."""
+        return None
+
+    def sample_groups(self) -> Tensor | None:
+        """[N] group of each sample, -1 = left out; every non-empty group is drawn equally often."""
+        return None
+
+    def parameter_groups(self) -> dict[str, list[Group]]:
+        """Parameter groups of each optimiser named by the streams."""
+        return {"main": [Group(trained_parameters(self))]}
+
+    def refresh_due(self, progress: Progress) -> bool:
+        """Whether ``refresh`` runs before the step under way."""
+        return False
+
+    def refresh(self, run: FeaturePass, progress: Progress) -> list[nn.Parameter]:
+        """Recomputes what depends on all samples (pseudo-labels).
+
+        Heads are re-drawn in place; shapes never change.
+
+        Returns:
+            The parameters whose optimiser state is dropped.
+        """
+        return []
+
+    @torch.no_grad()
+    def after_step(
+        self, rows: dict[str, Tensor], means: dict[str, Tensor], progress: Progress
+    ) -> None:
+        """After the optimiser: averages, banks, queues, centres.
+
+        Args:
+            rows: ``Losses.rows`` of the whole global batch in sample order.
+            means: ``Losses.means`` averaged over ranks and micro-batches.
+            progress: Still that of the step just done.
+        """
+
+    def trivial_losses(self) -> dict[str, float]:
+        """Loss values that mean "nothing was learned", by what they mean in words."""
+        return {}
+
+
+def trained_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters that ask for gradients."""
+    return [p for p in module.parameters() if p.requires_grad]
+
+
+def one_per_sample(tensors: Sequence[Tensor]) -> Tensor:
+    """Joins equal parts [B, ...] of several views sample by sample: [B, V, ...]."""
+    return torch.stack(list(tensors), dim=1)
