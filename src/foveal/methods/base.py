@@ -111,6 +111,7 @@ class Group:
         decay: Factor on the weight decay.
         constant_lr: Keep the peak learning rate for the whole run (SimSiam's predictor).
         frozen_until: Epoch before which the learning rate is 0.
+        momentum: Of these parameters, where it differs from the recipe.
         exclude_1d: Let vectors (biases, norm scales) out of decay and LARS scaling; None takes
             the recipe's word.
     """
@@ -121,6 +122,7 @@ class Group:
     constant_lr: bool = False
     frozen_until: float = 0.0
     exclude_1d: bool | None = None
+    momentum: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,232 @@
+"""A recipe: one frozen, validated description of a run. Unknown keys fail and name the nearest."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from foveal.errors import FovealError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Optimiser(_Frozen):
+    """What steps the weights."""
+
+    name: Literal["sgd", "adamw", "lars"] = "sgd"
+    lr: float = Field(0.05, gt=0, description="base learning rate, scaled by `scaling`")
+    scaling: Literal["none", "linear", "sqrt"] = Field(
+        "linear", description="linear: lr * batch / 256; sqrt: lr * sqrt(batch); none: lr"
+    )
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(1e-4, ge=0)
+    exclude_1d: bool = Field(
+        False, description="no decay and no LARS scaling on biases and norm scales"
+    )
+    trust: float = Field(0.001, description="LARS eta")
+    lars_order: Literal["simclr", "byol"] = Field(
+        "simclr", description="learning rate inside (simclr) or outside (byol) the momentum buffer"
+    )
+
+
+class Schedule(_Frozen):
+    """How the learning rate moves."""
+
+    name: Literal["cosine", "step", "constant"] = "cosine"
+    warmup: float = Field(0.0, ge=0, description="linear warm-up, in epochs")
+    milestones: tuple[float, ...] = Field((), description="step: epochs after which lr drops")
+    factor: float = Field(0.1, description="step: what lr is multiplied with at a milestone")
+    final: float = Field(0.0, ge=0, description="cosine: share of the peak left at the end")
+
+
+class Network(_Frozen):
+    """The trunk."""
+
+    name: str = "resnet18"
+    width: float = Field(1.0, gt=0)
+    stem: Literal["image", "small", "patch"] | None = None
+    norm: Literal["batch", "group", "layer"] | None = None
+    extra: dict[str, Any] = Field({}, description="further arguments of build_backbone")
+
+
+class Evaluation(_Frozen):
+    """How the features are used afterwards: the deterministic centre view."""
+
+    size: int = Field(224, gt=0, description="side in pixels")
+    fraction: float = Field(0.875, gt=0, le=1, description="share of the short side kept")
+
+
+class Machine(_Frozen):
+    """How, not what: may change between a run and its resumption."""
+
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    devices: int | Literal["auto"] = "auto"
+    threads: int | None = Field(None, description="loader threads; None shares the cores out")
+    prefetch: int = Field(3, ge=1, description="batches kept ready")
+    checkpoint_every: float = Field(10.0, gt=0, description="minutes between checkpoints")
+    keep_every: int = Field(0, ge=0, description="also keep the checkpoint of every N-th epoch")
+    log_every: int = Field(20, ge=1, description="steps between lines in metrics.jsonl")
+    monitor_every: float = Field(1.0, gt=0, description="epochs between probes and health checks")
+
+
+class Recipe(_Frozen):
+    """One run, completely.
+
+    The method's options are validated by the method itself when the run starts.
+    """
+
+    method: str = "simclr"
+    options: dict[str, Any] = Field({}, description="options of the method")
+    network: Network = Network()
+    batch: int = Field(256, gt=0, description="global batch, in samples of the main stream")
+    accumulate: int = Field(1, ge=1, description="micro-batches per step")
+    epochs: float | None = Field(None, gt=0)
+    minutes: float | None = Field(None, gt=0, description="time budget instead of epochs")
+    optimiser: Optimiser = Optimiser()
+    schedule: Schedule = Schedule()
+    clip: float | None = Field(None, gt=0, description="largest global gradient norm")
+    seed: int = Field(0, ge=0)
+    channels: int | None = Field(None, description="1 or 3; None: as the pictures are")
+    max_bad: float = Field(0.02, ge=0, le=1, description="largest share of unreadable files")
+    init: str | None = Field(None, description="weights to start from: a file, a run, timm/NAME")
+    init_min_share: float = Field(0.95, ge=0, le=1, description="share that must match")
+    evaluation: Evaluation = Evaluation()
+    machine: Machine = Machine()
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Recipe:
+        if (self.epochs is None) == (self.minutes is None):
+            raise ValueError("give epochs or minutes, one of them")
+        if self.batch % self.accumulate:
+            raise ValueError(f"batch={self.batch} does not divide by accumulate={self.accumulate}")
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for recipe.json."""
+        return self.model_dump(mode="json")
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the result: everything but ``machine``, flat, for comparing two runs."""
+        value = self.to_json()
+        value.pop("machine")
+        return flatten(value)
+
+    def digest(self) -> str:
+        """A short hash of ``identity``."""
+        text = json.dumps(self.identity(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, with dotted keys."""
+    flat: dict[str, Any] = {}
+    for name, item in value.items():
+        if isinstance(item, Mapping) and item:
+            flat |= flatten(item, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = item
+    return flat
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Lines ``key: old -> new`` for flat dictionaries that differ."""
+    missing = "(not set)"
+    return [
+        f"{k}: {old.get(k, missing)!r} -> {new.get(k, missing)!r}"
+        for k in sorted(set(old) | set(new))
+        if old.get(k, missing) != new.get(k, missing)
+    ]
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """A hint that names the nearest known words."""
+    close = difflib.get_close_matches(word, known, n=2, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"known: {', '.join(sorted(known)[:30])}"
+
+
+def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
+    """``["optimiser.lr=0.1"]`` -> nested dictionary; values are JSON where they parse as such."""
+    nested: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise FovealError(
+                f"'{pair}' is not key=value", hint="for example optimiser.lr=0.1 batch=128"
+            )
+        try:
+            value: Any = json.loads(text)
+        except ValueError:
+            value = {"True": True, "False": False, "None": None}.get(text, text)
+        *parents, leaf = name.strip().split(".")
+        where = nested
+        for parent in parents:
+            where = where.setdefault(parent, {})
+            if not isinstance(where, dict):
+                raise FovealError(f"'{pair}' sets a part of '{parent}', which is already a value")
+        where[leaf] = value
+    return nested
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Deep merge of dictionaries; lists and values are replaced."""
+    merged = dict(base)
+    for name, value in changes.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(name), Mapping):
+            merged[name] = merge(merged[name], value)
+        else:
+            merged[name] = value
+    return merged
+
+
+def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """A recipe with some values changed; an unknown key names the nearest known one."""
+    changes = dict(changes)
+    base = recipe.to_json()
+    # One budget replaces the other.
+    if changes.get("epochs") is not None and "minutes" not in changes:
+        changes["minutes"] = None
+    if changes.get("minutes") is not None and "epochs" not in changes:
+        changes["epochs"] = None
+    return validated(Recipe, merge(base, changes), "recipe")
+
+
+def validated(model: type[M], values: Mapping[str, Any], what: str) -> M:
+    """``model(**values)``, with errors for a person."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = []
+        hint = None
+        for e in error.errors():
+            where = ".".join(str(x) for x in e["loc"])
+            if e["type"] == "extra_forbidden":
+                hint = nearest(where, _dotted(model))
+                lines.append(f"{what} has no '{where}'")
+            else:
+                message = e["msg"].removeprefix("Value error, ")
+                got = f", got {e['input']!r}" if where else ""
+                lines.append(f"{where}: {message}{got}" if where else message)
+        raise FovealError("; ".join(lines), hint=hint) from None
+
+
+def _dotted(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """All keys of a model with its sub-models."""
+    names = []
+    for name, info in model.model_fields.items():
+        names.append(prefix + name)
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            names += _dotted(info.annotation, f"{prefix}{name}.")
+    return names
