@@ -1,2 +1,63 @@
-"""foveal: learn visual features from images that nobody labelled."""
+"""foveal: learn visual features from images that nobody labelled.
+
+The verbs of the shell, with the same names and meaning::
+
+    import foveal
+
+    foveal.scan("photos/")
+    run = foveal.pretrain("photos/", "runs/first")
+    foveal.evaluate("runs/first", "labelled/")
+    foveal.embed("runs/first", "photos/", "photos.npz")
+    foveal.export("runs/first", format="timm", out="backbone")
+    encoder = foveal.load("runs/first")
+
+Everything is imported when it is first used: ``import foveal`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "FovealError",
+    "Recipe",
+    "__version__",
+    "embed",
+    "evaluate",
+    "export",
+    "load",
+    "make_doom",
+    "pretrain",
+    "scan",
+]
+
+_HOMES = {
+    "FovealError": "foveal.errors",
+    "Recipe": "foveal.recipe",
+    "embed": "foveal.verbs",
+    "evaluate": "foveal.verbs",
+    "export": "foveal.verbs",
+    "load": "foveal.verbs",
+    "make_doom": "foveal.verbs",
+    "pretrain": "foveal.verbs",
+    "scan": "foveal.verbs",
+}
+
+if TYPE_CHECKING:
+    from foveal.errors import FovealError
+    from foveal.recipe import Recipe
+    from foveal.verbs import embed, evaluate, export, load, make_doom, pretrain, scan
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        import importlib
+
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'foveal' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

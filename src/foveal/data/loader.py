@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from foveal.data.order import Order, substitute
+from foveal.data.scan import BadFile
+from foveal.data.sources import Source
+from foveal.views.make import make_view
+from foveal.views.spec import View
+from foveal.views.table import COLUMNS
 from numpy.typing import NDArray
 
 from foveal.core import rng
 from foveal.core.batch import Batch, StreamBatch
-from foveal.data.order import Order, substitute
-from foveal.data.scan import BadFile
-from foveal.data.sources import Source
 from foveal.errors import BadImage, FovealError
-from foveal.views.make import make_view
-from foveal.views.spec import View
-from foveal.views.table import COLUMNS
 
 _CHUNK = 16  # samples per task: small enough to share out, large enough to hide the hand-over
 _ATTEMPTS = 100
@@ -280,8 +280,14 @@ class Loader:
         for name, view in stream.views.items():
             # A view that is "like" another one is cut by the other's draws.
             key = keys[view.like] if view.like else keys[name]
-            make_view(view, pixels, key, position, slots[name].numpy_rows[slot],
-                      slots[name].numpy_pixels[slot])
+            make_view(
+                view,
+                pixels,
+                key,
+                position,
+                slots[name].numpy_rows[slot],
+                slots[name].numpy_pixels[slot],
+            )
         return row
 
 
@@ -366,4 +372,3 @@ def ordered_views(
             for future in futures:
                 future.result()
             yield some, slots.pixels, ok
-

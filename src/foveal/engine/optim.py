@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from foveal.engine.lars import LARS
 from torch import nn
 
 from foveal.core.schedules import batch_scaled, piecewise, warmup_cosine
-from foveal.engine.lars import LARS
 from foveal.errors import FovealError
 from foveal.methods.base import Group, Method
 from foveal.recipe import Optimiser, Recipe, Schedule
@@ -28,8 +28,10 @@ def build_optimisers(method: Method, recipe: Recipe) -> dict[str, torch.optim.Op
             f"{sorted(groups)} in its parameter groups"
         )
     return {
-        name: _build([g for group in groups[name] for g in _torch_groups(group, recipe.optimiser)],
-                     recipe.optimiser)
+        name: _build(
+            [g for group in groups[name] for g in _torch_groups(group, recipe.optimiser)],
+            recipe.optimiser,
+        )
         for name in sorted(groups)
     }
 
@@ -70,9 +72,7 @@ def _build(groups: list[dict[str, Any]], spec: Optimiser) -> torch.optim.Optimiz
                     hint="optimiser.name=sgd",
                 )
         return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, foreach=True)
-    return LARS(
-        groups, lr=spec.lr, momentum=spec.momentum, eta=spec.trust, order=spec.lars_order
-    )
+    return LARS(groups, lr=spec.lr, momentum=spec.momentum, eta=spec.trust, order=spec.lars_order)
 
 
 def learning_rate(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -91,6 +94,26 @@ class RunFolder:
                 f"now {fingerprint[:12]})",
                 hint="restore the files to continue this run, or another --out for a new one",
             )
+
+    @contextmanager
+    def lock(self, hold: bool = True) -> Iterator[None]:
+        """Keeps a second process from writing here; the lock goes with the process.
+
+        Args:
+            hold: False on ranks other than 0, which write nothing.
+        """
+        if not hold:
+            yield
+            return
+        with (self.path / ".lock").open("w") as f:
+            try:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise FovealError(
+                    f"another process is training in {self.path}",
+                    hint="wait for it or stop it first",
+                ) from error
+            yield
 
     def log(self, record: dict[str, Any]) -> None:
         """Appends one line to metrics.jsonl."""

@@ -40,6 +40,7 @@ class DataInfo:
         channels: Channels of the pictures.
         mean, std: Per channel, of pixels in [0, 1].
         classes: Number of classes if there are labels, else 0.
+        batch: Samples per step over all ranks.
         seed: The run's seed.
     """
 
@@ -48,6 +49,7 @@ class DataInfo:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     classes: int = 0
+    batch: int = 0
     seed: int = 0
 
 

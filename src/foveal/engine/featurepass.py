@@ -1,0 +1,119 @@
+"""The pass over all samples that refreshes of pseudo-labels need."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from foveal.views.spec import View
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from foveal.core import ranks, rng
+from foveal.core.batch import as_images
+from foveal.data.loader import BadFiles, Table, ordered_views
+from foveal.errors import FovealError
+
+
+class DiskFeaturePass:
+    """``foveal.methods.base.FeaturePass``: batches in row order, cut between ranks, kept on disk.
+
+    Args:
+        method: Whose modules are switched to the asked mode meanwhile.
+        table: The samples.
+        device: Where the network is.
+        batch: Samples per forward.
+        threads: Loader threads.
+        seed: Keys the views.
+        autocast: Makes the context forwards run in.
+        bad: Where unreadable files are noted; their rows are zeros.
+    """
+
+    def __init__(
+        self,
+        method: nn.Module,
+        table: Table,
+        *,
+        device: torch.device,
+        batch: int,
+        threads: int,
+        seed: int,
+        autocast: Callable[[], Any],
+        bad: BadFiles,
+    ) -> None:
+        self.method, self.table, self.device = method, table, device
+        self.batch, self.threads, self.seed = batch, threads, seed
+        self.autocast, self.bad = autocast, bad
+        self._folder = tempfile.TemporaryDirectory(prefix="foveal-features-")
+        self._passes = 0
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        fn: Callable[[Tensor], Tensor],
+        view: View,
+        *,
+        mode: Literal["eval", "train"] = "eval",
+        update_bn: bool = False,
+    ) -> NDArray[np.float32]:
+        """See ``FeaturePass``."""
+        if update_bn and mode != "train":
+            raise FovealError("batch-norm statistics only move in mode 'train'")
+        self._passes += 1
+        was_training = self.method.training
+        buffers = None if update_bn else [b.clone() for b in self.method.buffers()]
+        self.method.train(mode == "train")
+        out: NDArray[np.float32] | None = None
+        per_rank = -(-self.batch // ranks.world_size())
+        whole = per_rank * ranks.world_size()
+        try:
+            for start in range(0, len(self.table), whole):
+                rows = np.arange(start, start + whole)
+                mine = rows[ranks.rank() * per_rank : (ranks.rank() + 1) * per_rank]
+                features = self._forward(fn, view, np.minimum(mine, len(self.table) - 1))
+                features = ranks.gather_rows(features)[: len(self.table) - start]
+                if out is None:
+                    out = self._file(features.shape[1])
+                out[start : start + len(features)] = features.cpu().numpy()
+        finally:
+            self.method.train(was_training)
+            if buffers is not None:
+                for b, before in zip(self.method.buffers(), buffers, strict=True):
+                    b.copy_(before)
+        if out is None:
+            raise FovealError("there are no samples to compute features of")
+        return out
+
+    def close(self) -> None:
+        """Deletes the files."""
+        self._folder.cleanup()
+
+    def _forward(
+        self, fn: Callable[[Tensor], Tensor], view: View, rows: NDArray[np.int64]
+    ) -> Tensor:
+        parts = []
+        key = rng.key(self.seed, "refresh")
+        for _, pixels, ok in ordered_views(
+            self.table,
+            view,
+            batch=len(rows),
+            threads=self.threads,
+            key=key,
+            bad=self.bad,
+            rows=rows,
+        ):
+            with self.autocast():
+                features = fn(as_images(pixels.to(self.device))).float()
+            features[torch.from_numpy(~ok).to(self.device)] = 0
+            parts.append(features)
+        return torch.cat(parts)
+
+    def _file(self, width: int) -> NDArray[np.float32]:
+        path = Path(self._folder.name) / f"{self._passes}.npy"
+        return np.lib.format.open_memmap(  # type: ignore[no-untyped-call,no-any-return]
+            path, mode="w+", dtype=np.float32, shape=(len(self.table), width)
+        )

@@ -1,0 +1,142 @@
+"""Method, trunk, view size, batch and length for a pile of pictures, with the reason for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from foveal.data.scan import ScanReport
+from foveal.views.spec import View
+
+from foveal.core.cores import available_cores
+from foveal.errors import FovealError
+from foveal.methods import get_method
+from foveal.methods.base import MethodOptions
+from foveal.recipe import Evaluation, Network, Recipe, merge, override, validated
+from foveal.recipes import get_recipe
+
+_CPU_VIEWS, _CUDA_VIEWS = 400_000, 40_000_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe and why it looks as it does, one sentence a choice."""
+
+    recipe: Recipe
+    reasons: list[str]
+
+
+def make_plan(
+    report: ScanReport,
+    *,
+    method: str | None = None,
+    backbone: str | None = None,
+    budget: dict[str, Any] | None = None,
+) -> Plan:
+    """Chooses what the user left open, starting from the method's small recipe.
+
+    Args:
+        report: What the pile holds.
+        method: The user's method, if any.
+        backbone: The user's trunk, if any.
+        budget: ``{"epochs": E}`` or ``{"minutes": M}``; None: chosen here.
+    """
+    count = len(report.good)
+    if count < 2:
+        raise FovealError(
+            f"{count} readable picture{'s' if count != 1 else ''}: there is nothing to compare",
+            hint="point at a folder with at least a few hundred pictures",
+        )
+    sides = report.sizes[report.good].min(axis=1)
+    short = int(np.median(sides))
+    cuda = torch.cuda.is_available()
+    where = torch.cuda.get_device_name() if cuda else f"{available_cores()} CPU cores"
+    reasons = []
+    if method is None:
+        method = "simclr"
+        reasons.append("method simclr: it learns most per view on short runs of those here")
+    if backbone is None:
+        backbone = ("resnet18" if count < 100_000 else "resnet50") if cuda else "small"
+        reasons.append(f"backbone {backbone}: {count:,} pictures on {where}")
+    size = _view_size(short, cuda)
+    reasons.append(f"views of {size} px: the median short side is {short} px, on {where}")
+    batch = _batch(count, cuda)
+    reasons.append(f"batch {batch}: {count:,} pictures")
+    if not budget:
+        views = _CUDA_VIEWS if cuda else _CPU_VIEWS
+        epochs = int(np.clip(round(views / count), 1, 800))
+        budget = {"epochs": float(epochs)}
+        reasons.append(
+            f"{epochs} epochs, {epochs * count:,} pictures seen: what {where} can do; "
+            "--minutes M sets a time instead"
+        )
+    base = get_recipe(f"{method}/doom")
+    options = resized_options(method, base.options, size)
+    small_stem = backbone.startswith("resnet") and size <= 64
+    recipe = override(
+        base,
+        {
+            "network": Network(name=backbone, stem="small" if small_stem else None).model_dump(),
+            "batch": batch,
+            "evaluation": Evaluation(
+                size=size, fraction=1.0 if short <= 96 else 0.875
+            ).model_dump(),
+            "schedule": {"warmup": _warmup(budget, count, batch)},
+            **budget,
+        },
+    )
+    # Options are replaced whole: merging would mix the views of two sizes.
+    return Plan(recipe.model_copy(update={"options": options}), reasons)
+
+
+def resized_options(method: str, options: dict[str, Any], size: int) -> dict[str, Any]:
+    """A method's options with every view brought to another output side."""
+    return _map_views(method, options, lambda view: view.resized(size))
+
+
+def options_without_colour(
+    method: str, options: dict[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """Options whose views need no colour, and the names of the operations switched off."""
+    off: list[str] = []
+
+    def strip(view: View) -> View:
+        off.extend(x for x in view.needs_colour() if x not in off)
+        return view.without_colour()
+
+    return _map_views(method, options, strip), off
+
+
+def _map_views(method: str, options: dict[str, Any], change: Any) -> dict[str, Any]:
+    model: MethodOptions = validated(get_method(method).Options, options, f"options of {method}")
+    views = {
+        name: change(value).model_dump(mode="json")
+        for name, value in model
+        if isinstance(value, View)
+    }
+    return merge(options, {}) | views
+
+
+def _view_size(short: int, cuda: bool) -> int:
+    """View side: all there is on an accelerator, what a CPU can do otherwise."""
+    for limit, size in ((36, 32), (80, 40), (160, 96 if cuda else 64)):
+        if short <= limit:
+            return size
+    return 224 if cuda else 64
+
+
+def _batch(count: int, cuda: bool) -> int:
+    """A power of two: 256 (512 on an accelerator), less for a small pile."""
+    batch = 512 if cuda else 256
+    while batch > 2 and batch * 4 > count:
+        batch //= 2
+    return batch
+
+
+def _warmup(budget: dict[str, Any], count: int, batch: int) -> float:
+    """In epochs: a twentieth of a stated run; under a time budget about 50 steps."""
+    if budget.get("epochs"):
+        return round(0.05 * float(budget["epochs"]), 3)
+    return round(50 * batch / count, 3)

@@ -1,0 +1,245 @@
+"""From a pile of pictures and a wish to a trained run: resolve, scan, check, train."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from foveal.backbones.base import Backbone
+from foveal.backbones.encoder import Encoder
+from foveal.backbones.loading import load_weights
+from foveal.data.badfiles import check_bad_share, write_bad_files
+from foveal.data.scan import ScanReport, scan
+from foveal.data.sources import Source, open_source
+from rich.console import Console
+
+from foveal.core.cores import share_cores
+from foveal.core.files import write_json
+from foveal.engine.build import (
+    build_method,
+    build_table,
+    check_channels,
+    data_info,
+    make_fabric,
+)
+from foveal.engine.plan import make_plan, options_without_colour
+from foveal.engine.runfolder import RunFolder
+from foveal.engine.screen import ProgressScreen
+from foveal.engine.trainer import Outcome, Trainer
+from foveal.errors import FovealError
+from foveal.methods.base import Method
+from foveal.recipe import Recipe, override
+from foveal.recipes import get_recipe
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training left behind.
+
+    Attributes:
+        folder: The run folder.
+        recipe: The resolved recipe.
+        outcome: How it ended; None where the run was finished before.
+        encoder: The trained encoder; None where the run was finished before.
+    """
+
+    folder: RunFolder
+    recipe: Recipe
+    outcome: Outcome | None
+    encoder: Encoder | None
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asked for; everything left open is chosen by the planner or the recipe.
+
+    Attributes:
+        method: A method's name.
+        recipe: A recipe's name, ``method/variant``, or a Recipe.
+        backbone: A trunk's name.
+        epochs, minutes: The budget, one of them.
+        init: Weights to start from.
+        changes: Nested recipe values, from ``key=value``.
+    """
+
+    method: str | None = None
+    recipe: str | Recipe | None = None
+    backbone: str | None = None
+    epochs: float | None = None
+    minutes: float | None = None
+    init: str | None = None
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.method and self.recipe:
+            raise FovealError("--method and --recipe were both given", hint="one of them")
+        if self.epochs is not None and self.minutes is not None:
+            raise FovealError("--epochs and --minutes were both given", hint="one of them")
+
+    def explicit(self) -> dict[str, Any]:
+        """The parts of a recipe that were asked for by name."""
+        asked: dict[str, Any] = {}
+        for name in ("epochs", "minutes", "init"):
+            if getattr(self, name) is not None:
+                asked[name] = getattr(self, name)
+        if self.backbone is not None:
+            asked["network"] = {"name": self.backbone}
+        return asked
+
+
+def train(
+    data: Any, out: str | Path, wish: Wish, *, console: Console | None = None, quiet: bool = False
+) -> Trained:
+    """Trains, or continues, the run in ``out``.
+
+    Args:
+        data: Anything ``open_source`` takes.
+        out: The run folder.
+        wish: What the user asked for.
+        console: Where progress goes.
+        quiet: Say nothing.
+
+    Returns:
+        The run; ``outcome.finished`` is False when a stop signal ended it early.
+    """
+    folder = RunFolder(out)
+    screen = ProgressScreen(console, quiet=quiet)
+    source = open_source(data)
+    if folder.exists:
+        recipe = _requested(folder.recipe(), wish)
+        folder.check_same(recipe, source.fingerprint())
+        if folder.finished:
+            screen.say(f"{folder.path} is finished; nothing to do (another --out for a new run)")
+            return Trained(folder, recipe, None, None)
+    screen.say(f"scanning {source.root}: {len(source):,} files")
+    report = scan(source)
+    if folder.exists:
+        reasons = []
+    else:
+        recipe, reasons = resolve(wish, report)
+    if recipe.channels is not None and recipe.channels != source.channels:
+        source = open_source(data, channels=recipe.channels)
+        report = scan(source)
+    check_bad_share(len(report.bad), len(source), recipe.max_bad, folder.bad_file)
+    screen.say(_found(report, folder))
+    for reason in reasons:
+        screen.say(f"  {reason}")
+    outcome, encoder = _train(folder, recipe, source, report, reasons, screen)
+    return Trained(folder, recipe, outcome, encoder)
+
+
+def resolve(wish: Wish, report: ScanReport) -> tuple[Recipe, list[str]]:
+    """The recipe a wish comes to for the data at hand, and why."""
+    if isinstance(wish.recipe, Recipe):
+        return _requested(wish.recipe, wish), []
+    if wish.recipe is not None:
+        return _requested(get_recipe(wish.recipe), wish), [f"recipe {wish.recipe}"]
+    budget = {k: v for k in ("epochs", "minutes") if (v := wish.explicit().get(k)) is not None}
+    plan = make_plan(report, method=wish.method, backbone=wish.backbone, budget=budget)
+    recipe, reasons = _requested(plan.recipe, wish), plan.reasons
+    channels = recipe.channels or report.channels
+    if channels == 1:
+        options, off = options_without_colour(recipe.method, recipe.options)
+        if off:
+            recipe = recipe.model_copy(update={"options": options})
+            reasons.append(f"{', '.join(off)} off: the pictures are grey")
+    return recipe, reasons
+
+
+def _requested(recipe: Recipe, wish: Wish) -> Recipe:
+    """A recipe with what the user asked for by name."""
+    if wish.method is not None and wish.method != recipe.method:
+        recipe = override(recipe, {"method": wish.method})
+    return override(override(recipe, wish.explicit()), wish.changes)
+
+
+def _found(report: ScanReport, folder: RunFolder) -> str:
+    text = f"{len(report.good):,} pictures"
+    if report.bad:
+        text += f", {len(report.bad):,} unreadable files left out ({folder.bad_file})"
+    if report.classes:
+        text += f"; {len(report.classes)} classes, used for evaluation only"
+    return text
+
+
+def _train(
+    folder: RunFolder,
+    recipe: Recipe,
+    source: Source,
+    report: ScanReport,
+    reasons: list[str],
+    screen: ProgressScreen,
+) -> tuple[Outcome, Encoder]:
+    probe = _method(recipe, source, report, None)
+    check_channels(probe, source.channels)
+    streams = probe.streams()
+    fabric = make_fabric(recipe, find_unused=any(s.every != (1, 0) for s in streams.values()))
+    fabric.launch()
+    if fabric.global_rank != 0:
+        screen = ProgressScreen(quiet=True)
+    if fabric.global_rank == 0:
+        if not folder.exists:
+            summary = {
+                "data": source.root,
+                "fingerprint": source.fingerprint(),
+                "reasons": reasons,
+                "scan": report.to_json(),
+            }
+            folder.create(recipe, summary)
+        write_bad_files(folder.bad_file, report.bad)
+    fabric.barrier()
+    method = probe
+    if recipe.init is not None and not folder.last.is_file():
+        method = _method(recipe, source, report, _loader(recipe, screen))
+    table = build_table(source, report, method.samples(source))
+    cores = share_cores(
+        accelerator=torch.cuda.is_available(), ranks_here=_ranks_here(fabric.world_size)
+    )
+    with folder.lock(fabric.global_rank == 0), screen:
+        trainer = Trainer(
+            method, recipe, table, folder, fabric, cores, screen, known_bad=report.bad
+        )
+        outcome = trainer.run()
+    if outcome.finished and fabric.global_rank == 0:
+        write_json(folder.finished_file, dataclasses.asdict(outcome))
+    fabric.barrier()
+    return outcome, trainer.method.encoder()
+
+
+def _method(
+    recipe: Recipe,
+    source: Source,
+    report: ScanReport,
+    load: Callable[[Backbone], None] | None,
+) -> Method:
+    """The method; built twice where its sample table is not simply the images."""
+    method = build_method(recipe, data_info(recipe, source, report, len(report.good)), load)
+    samples = method.samples(source)
+    if samples is None:
+        return method
+    count = len(build_table(source, report, samples))
+    return build_method(recipe, data_info(recipe, source, report, count), load)
+
+
+def _loader(recipe: Recipe, screen: ProgressScreen) -> Callable[[Backbone], None]:
+    """Loads ``recipe.init`` into every trunk and tells once what matched."""
+    said: set[str] = set()
+
+    def load(backbone: Backbone) -> None:
+        assert recipe.init is not None
+        report = load_weights(backbone, recipe.init, min_share=recipe.init_min_share)
+        text = f"weights from {recipe.init}: {report}"
+        if text not in said:
+            said.add(text)
+            screen.say(text)
+
+    return load
+
+
+def _ranks_here(world: int) -> int:
+    return int(os.environ.get("LOCAL_WORLD_SIZE", world))

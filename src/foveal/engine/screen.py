@@ -1,0 +1,85 @@
+"""The progress line: one that moves on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+_LOG_SECONDS = 20.0
+
+
+class ProgressScreen:
+    """``trainer.Screen`` on a terminal or in a file; silent on ranks other than 0.
+
+    Args:
+        console: Where to write.
+        quiet: Say nothing at all.
+    """
+
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+        self.console = console or Console(stderr=True, quiet=quiet)
+        self._bar: Progress | None = None
+        self._last_line = 0.0
+        self._started = time.monotonic()
+        if self.console.is_terminal and not quiet:
+            self._bar = Progress(
+                BarColumn(bar_width=24), TextColumn("{task.description}"), console=self.console
+            )
+            self._task = self._bar.add_task("starting", total=None)
+
+    def __enter__(self) -> ProgressScreen:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """A sentence on a line of its own."""
+        self.console.print(text, highlight=False)
+
+    def step(
+        self, step: int, steps: int, loss: float, speed: float, wait: float, left: float | None
+    ) -> None:
+        """The state after a step.
+
+        Args:
+            step: Steps done.
+            steps: Steps planned.
+            loss: The last loss.
+            speed: Images per second.
+            wait: Share of the time spent waiting for data.
+            left: Seconds left, or None while unknown.
+        """
+        remaining = "" if left is None else f" · {_duration(left)} left"
+        waiting = f"data wait {wait:.0%}" + (
+            " (the disk or the views are too slow)" if wait > 0.3 else ""
+        )
+        planned = "?" if steps >= 1_000_000_000 else f"{steps:,}"
+        text = (
+            f"step {step:,}/{planned} · loss {loss:.4f} · {speed:,.0f} images/s · "
+            f"{waiting}{remaining}"
+        )
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, total=steps, description=text)
+        elif step == steps or time.monotonic() - self._last_line >= _LOG_SECONDS:
+            self._last_line = time.monotonic()
+            self.say(text)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

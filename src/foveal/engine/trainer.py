@@ -1,0 +1,456 @@
+"""The loop: draw, forward, loss, step, and between steps everything that can be told about it."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from foveal.backbones.batchnorm import convert_batchnorm
+from foveal.data.badfiles import check_bad_share, write_bad_files
+from lightning.fabric import Fabric  # type: ignore[import-not-found,unused-ignore]
+from torch import Tensor
+
+from foveal.core import ranks, rng
+from foveal.core.batch import Batch, split
+from foveal.core.cores import Cores
+from foveal.core.progress import Progress
+from foveal.data.loader import BadFiles, Loader, Table
+from foveal.engine.budget import Budget
+from foveal.engine.build import Call, ForwardOnly, stream_plans
+from foveal.engine.checkpoint import load_checkpoint, save_checkpoint
+from foveal.engine.featurepass import DiskFeaturePass
+from foveal.engine.monitors import Monitor, Watch
+from foveal.engine.optim import (
+    build_optimisers,
+    drop_state,
+    learning_rate,
+    peak_learning_rate,
+    set_learning_rates,
+)
+from foveal.engine.runfolder import RunFolder
+from foveal.engine.signals import StopSignals
+from foveal.errors import FovealError
+from foveal.methods.base import Losses, Method
+from foveal.recipe import Recipe
+
+
+class Screen(Protocol):
+    """What the loop tells a person."""
+
+    def step(
+        self, step: int, steps: int, loss: float, speed: float, wait: float, left: float | None
+    ) -> None:
+        """After a step: images per second, share of time spent waiting for data, seconds left."""
+
+    def say(self, text: str) -> None:
+        """A sentence."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended.
+
+    Attributes:
+        finished: All steps were done; otherwise a signal stopped it.
+        steps: Steps done.
+        seen: Images drawn from the stream that counts epochs.
+        seconds: Time over all sessions.
+        stopped_by: The signal, if any.
+    """
+
+    finished: bool
+    steps: int
+    seen: int
+    seconds: float
+    stopped_by: str | None = None
+
+
+class Trainer:
+    """One run of one recipe.
+
+    Args:
+        method: Built, on the CPU, same weights on every rank.
+        recipe: What to do.
+        table: The samples.
+        folder: Where everything is written (by rank 0).
+        fabric: Devices and ranks, launched.
+        cores: Threads for the loader and for torch.
+        screen: What a person sees.
+        known_bad: Files the scan found bad; those found later are added to bad_files.csv.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        recipe: Recipe,
+        table: Table,
+        folder: RunFolder,
+        fabric: Fabric,
+        cores: Cores,
+        screen: Screen,
+        known_bad: list[Any],
+    ) -> None:
+        self.recipe, self.table, self.folder = recipe, table, folder
+        self.fabric, self.screen, self.known_bad = fabric, screen, known_bad
+        self.rank, self.world = fabric.global_rank, fabric.world_size
+        torch.set_num_threads(recipe.machine.threads or cores.compute)
+        self.method = convert_batchnorm(method) if self.world > 1 else method
+        self.streams = method.streams()
+        self.main = next(name for name, s in self.streams.items() if s.counts_epoch)
+        self.plans = {p.name: p for p in stream_plans(self.streams, recipe.batch)}
+        self._check_micro_batches()
+        self.module = fabric.setup_module(ForwardOnly(self.method))
+        self.optimisers = build_optimisers(self.method, recipe)
+        self.peak = peak_learning_rate(recipe)
+        self.samples, self.batch = len(table), self.plans[self.main].batch
+        self.threads = recipe.machine.threads or cores.loader
+        self.bad = BadFiles()
+        self.watch = Watch({})
+        self.monitor = Monitor(
+            table,
+            size=recipe.evaluation.size,
+            fraction=recipe.evaluation.fraction,
+            seed=recipe.seed,
+            threads=self.threads,
+        )
+        self.step = 0
+        self.refreshes = 0
+        self.best = -math.inf
+        self.checked_bad = False
+        self.budget = self._new_budget()
+
+    # -- the loop ------------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        """Trains from where the run folder stands to the end, or to a stop signal."""
+        self._restore()
+        loader = Loader(
+            self.table,
+            list(self.plans.values()),
+            seed=self.recipe.seed,
+            threads=self.threads,
+            prefetch=self.recipe.machine.prefetch,
+            rank=self.rank,
+            world=self.world,
+            pin=self.fabric.device.type == "cuda",
+            bad=self.bad,
+        )
+        feature_pass = DiskFeaturePass(
+            self.method,
+            self.table,
+            device=self.fabric.device,
+            batch=self.recipe.batch,
+            threads=self.threads,
+            seed=self.recipe.seed,
+            autocast=self.fabric.autocast,
+            bad=self.bad,
+        )
+        self.budget.start()
+        self._last_checkpoint = time.monotonic()
+        meter = _Meter(self.batch)
+        with loader, StopSignals() as signals:
+            try:
+                self._set_groups(loader)
+                if self.step == 0:
+                    self._look(loader)
+                while self.step < self.budget.steps:
+                    progress = self._progress()
+                    if self.method.refresh_due(progress):
+                        self._refresh(loader, feature_pass, progress)
+                        progress = self._progress()
+                    loss, log = self._step(loader, progress)
+                    self.step += 1
+                    meter.add(loader.waited)
+                    self._tell(progress, loss, log, meter)
+                    if self._crossed(self.recipe.machine.monitor_every):
+                        self._look(loader)
+                    self._plan()
+                    if stopped := self._any(signals.caught is not None):
+                        break
+                    self._checkpoint_if_due()
+                else:
+                    stopped = False
+                self._notice_bad_files(final=True)
+                self._save(self.folder.last)
+                if not stopped and not self._crossed(self.recipe.machine.monitor_every):
+                    self._look(loader)
+            finally:
+                feature_pass.close()
+        return Outcome(
+            finished=not stopped,
+            steps=self.step,
+            seen=self.step * self.batch,
+            seconds=self.budget.used,
+            stopped_by=signals.caught if stopped else None,
+        )
+
+    def _step(self, loader: Loader, progress: Progress) -> tuple[float, dict[str, float]]:
+        """One optimiser step; returns the global loss and what the method logs."""
+        batch = {name: b.to(self.fabric.device) for name, b in loader.get(self.step).items()}
+        micro_batches = split(batch, self.recipe.accumulate)
+        due = {self.streams[name].optimiser for name in batch}
+        set_learning_rates(self.optimisers, progress.lr, self.peak, self._epoch_now())
+        done: list[Losses] = []
+        for i, micro in enumerate(micro_batches):
+            last = i == len(micro_batches) - 1
+            with self.fabric.no_backward_sync(self.module, enabled=not last):
+                done.append(self._forward_backward(micro, progress, i, len(micro_batches)))
+        loss = float(ranks.mean_over_ranks(_mean([d.loss.detach() for d in done])))
+        if not math.isfinite(loss):
+            self._stop_on_nan(loss)
+        for name in sorted(due):
+            self._clip(name)
+            self.optimisers[name].step()
+        for optimiser in self.optimisers.values():
+            optimiser.zero_grad(set_to_none=True)
+        rows = {k: self._join([d.rows[k] for d in done]) for k in done[0].rows}
+        means = {k: ranks.mean_over_ranks(_mean([d.means[k] for d in done])) for k in done[0].means}
+        self.method.after_step(rows, means, progress)
+        log = {k: float(_mean([d.log[k].detach().float() for d in done])) for k in done[0].log}
+        return loss, log
+
+    def _forward_backward(self, micro: Batch, progress: Progress, index: int, count: int) -> Losses:
+        # Dropout and drop path: nothing of torch's generator has to be saved for resuming.
+        torch.manual_seed(rng.seed64(self.recipe.seed, "step", self.step, index, self.rank))
+        out: dict[str, Tensor] = self.module(Call(micro, progress))
+        out = {k: v.float() if v.is_floating_point() else v for k, v in out.items()}
+        losses = self.method.loss(out, micro, progress)
+        self.fabric.backward(losses.loss / count)
+        return losses
+
+    def _join(self, parts: list[Tensor]) -> Tensor:
+        """Rows of the whole global batch, in sample order."""
+        return ranks.gather_rows(torch.cat([p.detach() for p in parts]))
+
+    def _clip(self, name: str) -> None:
+        if self.recipe.clip is not None:
+            parameters = [p for g in self.optimisers[name].param_groups for p in g["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, self.recipe.clip, foreach=True)
+
+    # -- where the run stands ------------------------------------------------------------------
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Steps in one pass over the samples; not a whole number in general."""
+        return self.samples / self.batch
+
+    def _epoch_now(self) -> float:
+        return self.step / self.steps_per_epoch
+
+    def _progress(self) -> Progress:
+        seen = self.step * self.batch
+        return Progress(
+            step=self.step,
+            steps=self.budget.steps,
+            epoch=seen // self.samples,
+            epochs=self.recipe.epochs or self.budget.steps / self.steps_per_epoch,
+            position=seen,
+            seen=seen,
+            refreshes=self.refreshes,
+            lr=learning_rate(
+                self.recipe.schedule, self.peak, self.step, self.budget.steps, self.steps_per_epoch
+            ),
+        )
+
+    def _crossed(self, epochs: float) -> bool:
+        """Whether the step just done ended a stretch of that many epochs."""
+        now, before = self._epoch_now() / epochs, (self.step - 1) / self.steps_per_epoch / epochs
+        return math.floor(now + 1e-9) > math.floor(before + 1e-9)
+
+    def _new_budget(self, elapsed: float = 0.0, steps: int | None = None) -> Budget:
+        if self.recipe.minutes is not None:
+            return Budget.of_minutes(self.recipe.minutes, elapsed, steps)
+        assert self.recipe.epochs is not None
+        return Budget.of_epochs(self.recipe.epochs, self.samples, self.batch, elapsed)
+
+    def _plan(self) -> None:
+        """A new number of steps from the measured speed; rank 0 decides."""
+        if self.budget.seconds is None:
+            return
+        planned = self.budget.plan(self.step)
+        if self.world > 1:
+            self.budget.steps = int(self.fabric.broadcast(self.budget.steps))
+        if planned is not None and self.rank == 0:
+            used = round(self.budget.used, 1)
+            self.folder.log({"kind": "plan", "step": self.step, "steps": planned, "seconds": used})
+
+    def _refresh(self, loader: Loader, run: DiskFeaturePass, progress: Progress) -> None:
+        began = time.monotonic()
+        changed = self.method.refresh(run, progress)
+        drop_state(self.optimisers, changed)
+        self.refreshes += 1
+        self._set_groups(loader)
+        seconds = time.monotonic() - began
+        log = {k: v for k, v in getattr(self.method, "refresh_log", {}).items()}
+        self._log({"kind": "refresh", "step": self.step, "seconds": round(seconds, 2), **log})
+
+    def _set_groups(self, loader: Loader) -> None:
+        groups = self.method.sample_groups()
+        if groups is not None:
+            loader.set_groups(groups.cpu().numpy())
+
+    def _any(self, flag: bool) -> bool:
+        """Whether any rank says so."""
+        if self.world == 1:
+            return flag
+        return bool(ranks.sum_over_ranks(torch.tensor(float(flag), device=self.fabric.device)))
+
+    # -- telling and watching ------------------------------------------------------------------
+
+    def _tell(self, progress: Progress, loss: float, log: dict[str, float], meter: _Meter) -> None:
+        left = self.budget.left(self.step, meter.speed / self.batch)
+        self.screen.step(self.step, self.budget.steps, loss, meter.speed, meter.wait, left)
+        for text in self.watch.loss(loss, self.method.trivial_losses(), self._epoch_now()):
+            self._warn(text)
+        every = self.recipe.machine.log_every
+        if self.step % every == 0 or self.step in (1, self.budget.steps):
+            self._log(
+                {
+                    "kind": "train",
+                    "step": self.step,
+                    "epoch": round(self._epoch_now(), 4),
+                    "position": self.step * self.batch,
+                    "loss": loss,
+                    "lr": progress.lr,
+                    "images_per_s": round(meter.speed, 1),
+                    "data_wait": round(meter.wait, 4),
+                    **log,
+                }
+            )
+
+    def _look(self, loader: Loader) -> None:
+        """Health and online probe; keeps the best checkpoint by the probe."""
+        began = time.monotonic()
+        found = self.monitor.look(self.method.encoder(), self.method, self.fabric.device)
+        position = {"step": self.step, "epoch": round(self._epoch_now(), 4)}
+        knn = found.pop("knn", None)
+        self._log({"kind": "monitor", **position, **found})
+        if knn is not None:
+            self._log({"kind": "online", **position, "knn": knn})
+            if self.step > 0 and knn > self.best:
+                self.best = knn
+                self._save(self.folder.best)
+        if self.step > 0:
+            for text in self.watch.health(found):
+                self._warn(text)
+        self.budget.exclude(time.monotonic() - began)
+
+    def _warn(self, text: str) -> None:
+        self._log({"kind": "warning", "step": self.step, "text": text})
+        if self.rank == 0:
+            self.screen.say(f"warning: {text}")
+
+    def _log(self, record: dict[str, Any]) -> None:
+        if self.rank == 0:
+            self.folder.log(record)
+
+    def _notice_bad_files(self, *, final: bool = False) -> None:
+        """Writes files found bad meanwhile; after the first epoch the share is checked again."""
+        found = self.bad.list()
+        if found and self.rank == 0:
+            write_bad_files(self.folder.bad_file, [*self.known_bad, *found])
+        if not self.checked_bad and (final or self._epoch_now() >= 1):
+            self.checked_bad = True
+            count = torch.tensor(float(len(found)), device=self.fabric.device)
+            bad = len(self.known_bad) + int(ranks.sum_over_ranks(count))
+            check_bad_share(
+                bad, self.samples + len(self.known_bad), self.recipe.max_bad, self.folder.bad_file
+            )
+
+    # -- saving and restoring ------------------------------------------------------------------
+
+    def _checkpoint_if_due(self) -> None:
+        machine = self.recipe.machine
+        if self._crossed(1.0):
+            self._notice_bad_files()
+        if machine.keep_every and self._crossed(machine.keep_every):
+            self._save(self.folder.checkpoints / f"step-{self.step}.pt")
+        if time.monotonic() - self._last_checkpoint >= machine.checkpoint_every * 60:
+            self._save(self.folder.last)
+
+    def _save(self, path: Any) -> None:
+        began = time.monotonic()
+        if self.rank == 0:
+            state = {
+                "step": self.step,
+                "steps": self.budget.steps,
+                "refreshes": self.refreshes,
+                "best": self.best,
+                "elapsed": self.budget.used,
+                "checked_bad": self.checked_bad,
+                "method": self.method.state_dict(),
+                "optimisers": {k: o.state_dict() for k, o in self.optimisers.items()},
+            }
+            save_checkpoint(path, state)
+        self._last_checkpoint = time.monotonic()
+        self.budget.exclude(self._last_checkpoint - began)
+
+    def _restore(self) -> None:
+        if not self.folder.last.is_file():
+            self.folder.forget_after(-1) if self.rank == 0 else None
+            return
+        state = load_checkpoint(self.folder.last)
+        self.method.load_state_dict(state["method"])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
+        self.step, self.refreshes = state["step"], state["refreshes"]
+        self.best, self.checked_bad = state["best"], state["checked_bad"]
+        self.budget = self._new_budget(state["elapsed"], state["steps"])
+        if self.rank == 0:
+            self.folder.forget_after(self.step)
+            self.screen.say(f"continuing after step {self.step} of {self.budget.steps}")
+
+    def _stop_on_nan(self, loss: float) -> None:
+        """Stops without saving: batch-norm statistics have already seen the broken forward."""
+        self._log({"kind": "warning", "step": self.step, "text": f"the loss became {loss}"})
+        saved = self.folder.last.is_file()
+        good = load_checkpoint(self.folder.last)["step"] if saved else 0
+        raise FovealError(
+            f"the loss became {loss} at step {self.step}; the last good state, after step {good}, "
+            f"is in {self.folder.last if saved else 'no checkpoint: the start'}",
+            hint="a lower optimiser.lr, clip=1.0 or machine.precision=32, in a new --out",
+        )
+
+    def _check_micro_batches(self) -> None:
+        if self.recipe.accumulate > 1 and self.method.couples_samples:
+            raise FovealError(
+                f"the loss of {self.recipe.method} compares the samples of a batch with each "
+                "other: accumulating micro-batches would change it",
+                hint=f"accumulate=1, with batch={self.recipe.batch // self.recipe.accumulate}",
+            )
+        for plan in self.plans.values():
+            if plan.batch % (self.world * self.recipe.accumulate):
+                raise FovealError(
+                    f"stream '{plan.name}' draws {plan.batch} samples a step, which does not "
+                    f"divide by {self.world} ranks x {self.recipe.accumulate} micro-batches"
+                )
+
+
+class _Meter:
+    """Speed and data wait over the last steps."""
+
+    def __init__(self, batch: int, window: int = 30) -> None:
+        self.batch, self.window = batch, window
+        self.marks: list[tuple[float, float]] = [(time.monotonic(), 0.0)]
+
+    def add(self, waited: float) -> None:
+        self.marks = [*self.marks[-self.window :], (time.monotonic(), waited)]
+
+    @property
+    def speed(self) -> float:
+        """Images per second."""
+        return (len(self.marks) - 1) * self.batch / max(1e-9, self.marks[-1][0] - self.marks[0][0])
+
+    @property
+    def wait(self) -> float:
+        """Share of the time spent waiting for data."""
+        return (self.marks[-1][1] - self.marks[0][1]) / max(
+            1e-9, self.marks[-1][0] - self.marks[0][0]
+        )
+
+
+def _mean(values: list[Tensor]) -> Tensor:
+    return torch.stack(values).mean(0)
