@@ -14,7 +14,7 @@ from foveal.core.cores import available_cores
 from foveal.errors import FovealError
 from foveal.methods import get_method
 from foveal.methods.base import MethodOptions
-from foveal.recipe import Evaluation, Network, Recipe, merge, override, validated
+from foveal.recipe import Evaluation, Network, Recipe, override, validated
 from foveal.recipes import get_recipe
 
 _CPU_VIEWS, _CUDA_VIEWS = 400_000, 40_000_000
@@ -116,7 +116,7 @@ def _map_views(method: str, options: dict[str, Any], change: Any) -> dict[str, A
         for name, value in model
         if isinstance(value, View)
     }
-    return merge(options, {}) | views
+    return {**options, **views}
 
 
 def _view_size(short: int, cuda: bool) -> int:

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from foveal.core.cores import share_cores
 from foveal.core.files import write_json
+from foveal.data.loader import Table
 from foveal.engine.build import (
     build_method,
     build_table,
@@ -46,12 +47,14 @@ class Trained:
         recipe: The resolved recipe.
         outcome: How it ended; None where the run was finished before.
         encoder: The trained encoder; None where the run was finished before.
+        table: What it was trained on; None where the run was finished before.
     """
 
     folder: RunFolder
     recipe: Recipe
     outcome: Outcome | None
     encoder: Encoder | None
+    table: Table | None
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def train(
         folder.check_same(recipe, source.fingerprint())
         if folder.finished:
             screen.say(f"{folder.path} is finished; nothing to do (another --out for a new run)")
-            return Trained(folder, recipe, None, None)
+            return Trained(folder, recipe, None, None, None)
     screen.say(f"scanning {source.root}: {len(source):,} files")
     report = scan(source)
     if folder.exists:
@@ -129,8 +132,7 @@ def train(
     screen.say(_found(report, folder))
     for reason in reasons:
         screen.say(f"  {reason}")
-    outcome, encoder = _train(folder, recipe, source, report, reasons, screen)
-    return Trained(folder, recipe, outcome, encoder)
+    return _train(folder, recipe, source, report, reasons, screen)
 
 
 def resolve(wish: Wish, report: ScanReport) -> tuple[Recipe, list[str]]:
@@ -174,7 +176,7 @@ def _train(
     report: ScanReport,
     reasons: list[str],
     screen: ProgressScreen,
-) -> tuple[Outcome, Encoder]:
+) -> Trained:
     probe = _method(recipe, source, report, None)
     check_channels(probe, source.channels)
     streams = probe.streams()
@@ -208,7 +210,7 @@ def _train(
     if outcome.finished and fabric.global_rank == 0:
         write_json(folder.finished_file, dataclasses.asdict(outcome))
     fabric.barrier()
-    return outcome, trainer.method.encoder()
+    return Trained(folder, recipe, outcome, trainer.method.encoder(), table)
 
 
 def _method(

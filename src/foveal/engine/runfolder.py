@@ -45,6 +45,7 @@ class RunFolder:
         self.results = self.path / "results"
         self.features = self.path / "features"
         self.report_file = self.path / "report.html"
+        self.neighbours_file = self.path / "neighbours.jpg"
         self.finished_file = self.path / "finished.json"
 
     @property

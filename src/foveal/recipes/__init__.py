@@ -1,8 +1,8 @@
 """Recipes: short functions that return a ``Recipe``, one file per method.
 
-Each states only what differs from the defaults. Its docstring starts with a sentence and then holds
-lines ``Command:``, ``Minutes:``, ``Machine:`` and ``Expected:``, which ``describe`` reads and a test
-checks.
+Each states only what differs from the defaults. Its docstring starts with a sentence, then holds
+lines ``Command:``, ``Minutes:``, ``Machine:`` and ``Expected:``, which ``describe`` reads and a
+test checks.
 """
 
 from __future__ import annotations

@@ -1,0 +1,222 @@
+"""The shell: ``foveal VERB``. Every verb is a Python function of the same name in ``foveal``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from foveal import __version__
+from foveal.errors import FovealError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# torch is imported inside the verbs: `foveal --help` must stay under half a second.
+
+app = typer.Typer(
+    name="foveal",
+    help="Learn visual features from images that nobody labelled.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Make data sets on this machine.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+DataArgument = Annotated[
+    str, typer.Argument(metavar="DATA", help="Folder, glob, list file, .npy or .npz.")
+]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN_OR_FILE", help="A run folder or an exported file.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"foveal {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def scan(data: DataArgument, as_json: JsonOption = False) -> None:
+    """Tell what is in a pile of pictures, before anything is trained."""
+    from foveal.data.scan import render
+    from foveal.data.scan import scan as look
+
+    report = look(data)
+    _print(report.to_json() if as_json else render(report), as_json)
+
+
+@app.command()
+def pretrain(
+    data: DataArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run folder.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Recipe values, e.g. optimiser.lr=0.1."),
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="A method, e.g. byol.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="A recipe, e.g. byol/doom.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="A trunk, e.g. resnet18.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the data.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="A time budget; ends on time.")] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Weights to start from: a file, a run, timm/NAME.")
+    ] = None,
+) -> None:
+    """Learn features from pictures; run it again to continue. Labels are not used."""
+    from foveal.verbs import pretrain as run
+
+    trained = run(
+        data, out, method=method, recipe=recipe, backbone=backbone, epochs=epochs,
+        minutes=minutes, init=init, changes=changes or [], console=_console(),
+    )  # fmt: skip
+    folder = trained.folder
+    if trained.outcome is None:
+        return
+    if not trained.outcome.finished:
+        _say(
+            f"stopped by {trained.outcome.stopped_by} after step {trained.outcome.steps}; "
+            "the same command continues"
+        )
+        return
+    _say(
+        f"{trained.outcome.seen:,} pictures in {trained.outcome.seconds / 60:.1f} min\n"
+        f"report    {folder.report_file}\n"
+        f"backbone  {folder.backbone_file}\n"
+        f"next      foveal evaluate {folder.path} --data LABELLED"
+    )
+
+
+@app.command()
+def evaluate(
+    run_or_file: RunArgument,
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data", metavar="LABELLED", help="Class folders, or train/ and test/ of them."
+        ),
+    ],
+    protocol: Annotated[str, typer.Option(help="Comma-separated protocols.")] = "knn,linear,health",
+    k: Annotated[int, typer.Option(min=1, help="Neighbours of kNN.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of splits, baselines and intervals.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure frozen features, beside random initialisation and raw pixels."""
+    from foveal.evaluate.result import table
+    from foveal.verbs import evaluate as run
+
+    names = [name.strip() for name in protocol.split(",") if name.strip()]
+    results = run(run_or_file, data, protocols=names, k=k, seed=seed)
+    _print([r.to_json() for r in results] if as_json else table(results), as_json)
+
+
+@app.command()
+def embed(
+    run_or_file: RunArgument,
+    data: Annotated[str, typer.Option("--data", help="Pictures.")],
+    out: Annotated[Path, typer.Option("--out", help="The .npz file to write.")],
+) -> None:
+    """Write the features of pictures to a file."""
+    from foveal.verbs import embed as run
+
+    _say(f"features, names and labels in {run(run_or_file, data, out)}")
+
+
+@app.command()
+def export(
+    run_or_file: RunArgument,
+    format: Annotated[str, typer.Option("--format", help="timm or torch.")],
+    out: Annotated[Path, typer.Option("--out", metavar="PATH", help="The folder to write.")],
+) -> None:
+    """Write the backbone for use elsewhere; verified before success is reported."""
+    from foveal.verbs import export as run
+
+    _say(str(run(run_or_file, format=format, out=out)))
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Show one recipe in full.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the recipes, or show one."""
+    from foveal.recipes import describe, get_recipe, list_recipes
+
+    if name is not None:
+        if as_json:
+            _print(get_recipe(name).to_json(), as_json)
+            return
+        about = describe(name)
+        _say(f"{about.name}: {about.about}\n\ncommand   {about.command}\nminutes   {about.minutes}")
+        _say(f"machine   {about.machine}\nexpected  {about.expected}\n")
+        _say(json.dumps(get_recipe(name).to_json(), indent=2))
+        return
+    found = [describe(each) for each in list_recipes()]
+    if as_json:
+        _print([vars(d) for d in found], as_json)
+        return
+    for d in found:
+        _say(f"{d.name:22s} {d.about}")
+
+
+@data_app.command()
+def doom(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")],
+    what: Annotated[str, typer.Option(help="Comma-separated sets.")] = "pile,clips,objects,scenes",
+    size: Annotated[float, typer.Option(help="Share of the usual counts.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Another seed, another world.")] = 0,
+) -> None:
+    """Render pictures of the Doom world, with labels to measure by (needs foveal[worlds])."""
+    from foveal.verbs import make_doom
+
+    names = tuple(name.strip() for name in what.split(",") if name.strip())
+    for made in make_doom(out, what=names, size=size, seed=seed, progress=_say).values():
+        _say(str(made))
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def _say(text: str) -> None:
+    typer.echo(text)
+
+
+def _print(value: Any, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    Console().print(value)
+
+
+def main() -> None:
+    """The entry point: errors for a person, without a traceback."""
+    try:
+        app()
+    except FovealError as error:
+        typer.secho(f"foveal: {error.message}", err=True, fg="red")
+        if error.hint:
+            typer.echo(f"   try: {error.hint}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,115 @@
+"""Pictures of what was learned: nearest neighbours of real pictures, filters of the first layer."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from foveal.backbones.encoder import Encoder
+from foveal.core import rng
+from foveal.core.batch import as_images
+from foveal.core.files import atomic_path
+from foveal.data.loader import Table, ordered_views
+from foveal.views.presets import center_view
+
+_GALLERY, _QUERIES, _NEIGHBOURS, _SIDE, _GAP = 2000, 8, 7, 72, 4
+
+
+def write_neighbour_sheet(
+    encoder: Encoder, table: Table, path: Path, *, fraction: float, seed: int, threads: int = 1
+) -> None:
+    """A JPEG: each row a keyed picture and its nearest neighbours by cosine, nearest first.
+
+    Pictures that are (nearly) the query itself are passed over, so that copies in the data do not
+    pose as good features.
+    """
+    mixed = rng.permute(rng.key(seed, "sheet"), len(table), np.arange(len(table)))
+    rows = np.sort(mixed[:_GALLERY])
+    device = next(encoder.parameters()).device
+    features, thumbs = [], []
+    with torch.no_grad():
+        for _, pixels, ok in ordered_views(
+            table, center_view(encoder.size, fraction), batch=128, threads=threads, rows=rows
+        ):
+            good = torch.from_numpy(ok)
+            features.append(encoder(as_images(pixels.to(device)))["pooled"].float().cpu()[good])
+            thumbs.append(_thumbnails(pixels[good]))
+    z_ND = F.normalize(torch.cat(features))
+    pictures = np.concatenate(thumbs)
+    order = nearest(z_ND, min(_QUERIES, len(z_ND)), _NEIGHBOURS)
+    with atomic_path(path) as temporary:
+        _sheet(pictures, order).save(temporary, quality=88)
+
+
+def nearest(z_ND: Tensor, queries: int, neighbours: int) -> NDArray[np.int64]:
+    """Rows [Q, 1 + K]: evenly spread queries, then their neighbours; no copies of the query."""
+    chosen = torch.linspace(0, len(z_ND) - 1, queries).long()
+    similarity = z_ND[chosen] @ z_ND.T
+    similarity[similarity > 0.9999] = -2.0
+    found = similarity.topk(min(neighbours, len(z_ND) - 1), dim=1).indices
+    rows: NDArray[np.int64] = torch.cat([chosen[:, None], found], dim=1).numpy()
+    return rows
+
+
+def _thumbnails(pixels: Tensor) -> NDArray[np.uint8]:
+    small = F.interpolate(
+        as_images(pixels), size=(_SIDE, _SIDE), mode="bilinear", antialias=True,
+        align_corners=False,
+    )  # fmt: skip
+    if small.shape[1] == 1:
+        small = small.expand(-1, 3, -1, -1)
+    return (small * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+
+
+def _sheet(pictures: NDArray[np.uint8], order: NDArray[np.int64]) -> Image.Image:
+    """Queries on the left, set off by a wider gap."""
+    step = _SIDE + _GAP
+    sheet = np.full((len(order) * step, order.shape[1] * step + 2 * _GAP, 3), 255, np.uint8)
+    for r, row in enumerate(order):
+        for c, i in enumerate(row):
+            x = c * step + (2 * _GAP if c else 0)
+            sheet[r * step : r * step + _SIDE, x : x + _SIDE] = pictures[i]
+    return Image.fromarray(sheet)
+
+
+def filter_sheet(encoder: nn.Module, columns: int = 16, scale: int = 5) -> Image.Image | None:
+    """The kernels of the first convolution with 1 or 3 input channels, each stretched to 0-255."""
+    for module in encoder.modules():
+        if isinstance(module, nn.Conv2d) and module.in_channels in (1, 3):
+            weight = module.weight.detach().float().cpu()
+            break
+    else:
+        return None
+    if weight.shape[-1] < 2:
+        return None
+    low = weight.amin(dim=(1, 2, 3), keepdim=True)
+    high = weight.amax(dim=(1, 2, 3), keepdim=True)
+    weight = (weight - low) / (high - low).clamp_min(1e-12)
+    tiles = (weight.expand(-1, 3, -1, -1) * 255).round().byte().permute(0, 2, 3, 1).numpy()[:64]
+    k = tiles.shape[1] * max(scale, 24 // tiles.shape[1])
+    rows = -(-len(tiles) // columns)
+    sheet = Image.new("RGB", (min(columns, len(tiles)) * (k + 2), rows * (k + 2)), "white")
+    for i, tile in enumerate(tiles):
+        picture = Image.fromarray(tile).resize((k, k), Image.Resampling.NEAREST)
+        sheet.paste(picture, (i % columns * (k + 2), i // columns * (k + 2)))
+    return sheet
+
+
+def inline(image: Image.Image | Path, alt: str) -> str:
+    """An ``<img>`` that carries its picture."""
+    if isinstance(image, Path):
+        kind, data = "jpeg", image.read_bytes()
+    else:
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        kind, data = "png", buffer.getvalue()
+    text = base64.b64encode(data).decode()
+    return f'<img alt="{alt}" src="data:image/{kind};base64,{text}">'

@@ -1,0 +1,153 @@
+"""The verbs of foveal as Python functions: same names and meaning as in the shell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foveal.backbones.encoder import Encoder
+from foveal.data.scan import scan as scan
+from foveal.engine.pretrain import Trained, Wish, train
+from foveal.recipe import Recipe, parse_overrides
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from foveal.evaluate.result import Result
+    from foveal.export.formats import ExportReport
+
+__all__ = ["embed", "evaluate", "export", "load", "make_doom", "pretrain", "scan"]
+
+
+def pretrain(
+    data: Any,
+    out: str | Path,
+    *,
+    method: str | None = None,
+    recipe: str | Recipe | None = None,
+    backbone: str | None = None,
+    epochs: float | None = None,
+    minutes: float | None = None,
+    init: str | None = None,
+    changes: Mapping[str, Any] | Sequence[str] = (),
+    console: Console | None = None,
+    quiet: bool = False,
+) -> Trained:
+    """Learns features from pictures; labels, where folders hold any, are not used.
+
+    Running it again with the same arguments continues a run that was interrupted, bit for bit
+    (except under ``minutes``), or says that it is finished.
+
+    Args:
+        data: Folder, glob, list file, ``.npy``/``.npz``, torch dataset, or sequence of pictures.
+        out: The run folder.
+        method: A method's name; None chooses one. ``foveal.methods.list_methods()`` names them.
+        recipe: A recipe's name (``byol/doom``) or a Recipe, instead of ``method``.
+        backbone: The trunk's name.
+        epochs: Passes over the data.
+        minutes: A time budget instead; the learning-rate schedule ends on time.
+        init: Weights to start from: a file, a run folder or ``timm/NAME`` (which may download).
+        changes: Recipe values, nested or as ``["optimiser.lr=0.1"]``.
+        console: Where progress is written; None is standard error.
+        quiet: Write nothing.
+
+    Returns:
+        The run. ``outcome.finished`` is False when a stop signal ended it early.
+
+    Raises:
+        FovealError: Nothing to train on, a wrong option, a different configuration in ``out``.
+    """
+    if not isinstance(changes, Mapping):
+        changes = parse_overrides(changes)
+    wish = Wish(method, recipe, backbone, epochs, minutes, init, changes)
+    trained = train(data, out, wish, console=console, quiet=quiet)
+    if trained.encoder is not None:
+        _hand_over(trained)
+    return trained
+
+
+def _hand_over(trained: Trained) -> None:
+    """Writes what a run leaves behind: the backbone and the report (rank 0 only)."""
+    from foveal import __version__
+    from foveal.core import ranks
+    from foveal.export.weights import save_encoder
+    from foveal.report.page import write_report
+    from foveal.report.pictures import write_neighbour_sheet
+
+    assert trained.encoder is not None and trained.table is not None
+    if ranks.rank() == 0:
+        about = {"recipe": trained.recipe.to_json(), "version": __version__}
+        save_encoder(trained.encoder, trained.folder.backbone_file, about)
+        write_neighbour_sheet(
+            trained.encoder,
+            trained.table,
+            trained.folder.neighbours_file,
+            fraction=trained.recipe.evaluation.fraction,
+            seed=trained.recipe.seed,
+        )
+        write_report(trained.folder.path)
+
+
+def evaluate(
+    run_or_file: str | Path | Encoder,
+    data: Any,
+    *,
+    protocols: Sequence[str] = ("knn", "linear", "health"),
+    seed: int = 0,
+    k: int = 20,
+) -> list[Result]:
+    """Measures frozen features on labelled pictures, beside random initialisation and raw pixels.
+
+    Args:
+        run_or_file: A run folder, an exported file, or an Encoder.
+        data: Labelled pictures: ``train/`` and ``test/`` (or ``val/``) class folders, or class
+            folders alone, of which a fifth is then held out.
+        protocols: Any of ``foveal.evaluate.protocols.PROTOCOLS``.
+        seed: Of the random initialisation where the file does not say, of splits and intervals.
+        k: Neighbours of kNN.
+
+    Returns:
+        One result per protocol and metric; also written to ``RUN/results``, and into the report.
+    """
+    from foveal.evaluate.run import evaluate as run_protocols
+    from foveal.report.page import write_report
+
+    results = run_protocols(run_or_file, data, protocols=protocols, seed=seed, k=k)
+    if not isinstance(run_or_file, Encoder) and (Path(run_or_file) / "recipe.json").is_file():
+        write_report(run_or_file)
+    return results
+
+
+def embed(run_or_file: str | Path | Encoder, data: Any, out: str | Path) -> Path:
+    """Writes the pooled features of pictures to ``out`` (.npz: features, names, labels)."""
+    from foveal.evaluate.embed import embed as write_features
+
+    return write_features(run_or_file, data, out)
+
+
+def export(run_or_file: str | Path, *, format: str, out: str | Path) -> ExportReport:
+    """Writes a backbone for use elsewhere, after comparing its outputs with the original's.
+
+    Args:
+        run_or_file: A run folder or an exported file.
+        format: ``timm`` (loads with ``timm.create_model``) or ``torch`` (``torch.export``).
+        out: The folder to write.
+    """
+    from foveal.export.formats import export as write_export
+
+    return write_export(run_or_file, format=format, out=out)
+
+
+def load(run_or_file: str | Path) -> Encoder:
+    """The encoder of a run or of an exported file, in evaluation mode."""
+    from foveal.export.weights import load_encoder
+
+    return load_encoder(run_or_file)
+
+
+def make_doom(out: str | Path, **arguments: Any) -> dict[str, Any]:
+    """Renders the Doom world: see ``foveal.benchmarks.doom.make_doom``."""
+    from foveal.benchmarks.doom import make_doom as render
+
+    return render(out, **arguments)

@@ -1,0 +1,56 @@
+"""The views of the papers, as their input pipelines say."""
+
+from __future__ import annotations
+
+from foveal.views.spec import Blur, Crop, Jitter, View
+
+
+def center_view(size: int, fraction: float = 0.875) -> View:
+    """The deterministic test view: the central square of ``fraction`` of the short side."""
+    return View(
+        size=size, crop=Crop(kind="center", fraction=fraction), interpolation="bicubic", flip=0.0
+    )
+
+
+def simclr_view(size: int = 224, *, strength: float = 1.0, blur: bool = True) -> View:
+    """SimCLR (section 3, appendix A): crop, mirror, jitter p=.8, grey p=.2, blur p=.5.
+
+    Strength 1 on ImageNet, 0.5 and no blur on CIFAR. Brightness multiplies (v2 of the code); the
+    paper's v1 adds: ``jitter.additive``.
+    """
+    s = strength
+    return View(
+        size=size,
+        interpolation="bicubic",
+        jitter=Jitter(
+            p=0.8, brightness=0.8 * s, contrast=0.8 * s, saturation=0.8 * s, hue=0.2 * s
+        ),
+        grey=0.2,
+        blur=Blur(p=0.5, border="zero") if blur else None,
+    )
+
+
+def byol_views(size: int = 224) -> tuple[View, View]:
+    """BYOL (appendix B): the two asymmetric views T (blurred) and T' (sometimes solarised)."""
+    first = View(
+        size=size,
+        crop=Crop(kind="clipped"),
+        interpolation="bicubic",
+        jitter=Jitter(
+            p=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, additive=True
+        ),
+        grey=0.2,
+        blur=Blur(p=1.0),
+    )
+    second = first.model_copy(update={"blur": Blur(p=0.1), "solarise": 0.2})
+    return first, second
+
+
+def plain_view(size: int = 224) -> View:
+    """Random area crop and mirror: RotNet (ImageNet), DeepCluster, most probes."""
+    return View(size=size)
+
+
+def padded_view(size: int = 32, pad: int = 4) -> View:
+    """Zero padding, random crop, mirror: RotNet on CIFAR."""
+    return View(size=size, crop=Crop(kind="pad_random", pad=pad))

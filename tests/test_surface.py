@@ -1,0 +1,50 @@
+"""The command line is a promise: this file changes when it is meant to change."""
+
+import typer
+from typer.main import get_command
+
+from foveal.cli import app
+
+SURFACE = {
+    "scan": {"data", "--json"},
+    "pretrain": {
+        "data", "changes", "--out", "--method", "--recipe", "--backbone", "--epochs", "--minutes",
+        "--init",
+    },
+    "evaluate": {"run_or_file", "--data", "--protocol", "--k", "--seed", "--json"},
+    "embed": {"run_or_file", "--data", "--out"},
+    "export": {"run_or_file", "--format", "--out"},
+    "recipes": {"name", "--json"},
+    "data doom": {"out", "--what", "--size", "--seed"},
+}  # fmt: skip
+
+
+def _leaves(command, prefix=""):
+    for name, child in command.commands.items():
+        if hasattr(child, "commands"):
+            yield from _leaves(child, f"{prefix}{name} ")
+        else:
+            yield prefix + name, child
+
+
+def test_the_verbs_and_their_options_are_these():
+    found = {
+        name: {p.opts[0] for p in command.params if p.name != "help"}
+        for name, command in _leaves(get_command(app))
+    }
+    assert found == SURFACE
+
+
+def test_every_option_says_what_it_does():
+    for name, command in _leaves(get_command(app)):
+        assert command.help, name
+        for parameter in command.params:
+            assert getattr(parameter, "help", None), f"{name} {parameter.name}"
+
+
+def test_the_shell_and_python_have_the_same_verbs():
+    import foveal
+
+    assert isinstance(app, typer.Typer)
+    for verb in ("scan", "pretrain", "evaluate", "embed", "export"):
+        assert callable(getattr(foveal, verb))
