@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from foveal.data.order import Order, substitute
-from foveal.data.scan import BadFile
+from foveal.data.badfiles import BadFile
 from foveal.data.sources import Source
 from foveal.views.make import make_view
 from foveal.views.spec import View

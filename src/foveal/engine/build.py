@@ -97,6 +97,8 @@ def data_info(recipe: Recipe, source: Source, scan: ScanReport, samples: int) ->
         classes=len(source.classes or []),
         seed=recipe.seed,
         batch=recipe.batch,
+        size=recipe.evaluation.size,
+        fraction=recipe.evaluation.fraction,
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from foveal.backbones.base import Backbone
 from foveal.backbones.encoder import Encoder
+from foveal.backbones.inputs import Normalise
 from foveal.data.sources import Source
 from foveal.views.spec import View
 from numpy.typing import NDArray
@@ -42,6 +43,8 @@ class DataInfo:
         classes: Number of classes if there are labels, else 0.
         batch: Samples per step over all ranks.
         seed: The run's seed.
+        size, fraction: The centre view the encoder is measured with: side in pixels, share of the
+            short side.
     """
 
     samples: int
@@ -51,6 +54,18 @@ class DataInfo:
     classes: int = 0
     batch: int = 0
     seed: int = 0
+    size: int = 224
+    fraction: float = 0.875
+
+    def normalise(self) -> Normalise:
+        """The layer that takes the data's mean and spread out of pictures in [0, 1]."""
+        return Normalise(self.mean, self.std)
+
+    def encoder(self, trunk: Backbone, *inputs: nn.Module) -> Encoder:
+        """One trunk behind some input layers, for this data's pictures."""
+        return Encoder(
+            trunk, inputs, channels=self.channels, size=self.size, fraction=self.fraction
+        )
 
 
 class BackboneMaker(Protocol):

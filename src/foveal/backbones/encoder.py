@@ -1,0 +1,108 @@
+"""What is evaluated, embedded and exported: pictures in [0, 1] to features, nothing else needed.
+
+An encoder holds everything between a picture and its features, and describes itself in plain
+values, so that a file of weights is enough to build it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from foveal.backbones.base import Backbone, End
+from foveal.backbones.inputs import build_input, describe_input
+from foveal.backbones.registry import build_backbone
+from foveal.errors import FovealError
+
+
+class Encoder(nn.Module):
+    """One trunk or several side by side, each behind its own input layers.
+
+    Several trunks see the same picture, each its part of it (split-brain: L and ab); end points of
+    the same name and the pooled vectors are joined along the channels.
+
+    Args:
+        trunks: The networks; shared with the method, not copied.
+        inputs: For every trunk the layers before it, from ``foveal.backbones.inputs``.
+        channels: Channels of the pictures.
+        size, fraction: The centre view the features are meant for: side in pixels, share of the
+            short side.
+    """
+
+    def __init__(
+        self,
+        trunks: Backbone | Sequence[Backbone],
+        inputs: Sequence[nn.Module] | Sequence[Sequence[nn.Module]],
+        *,
+        channels: int,
+        size: int,
+        fraction: float = 0.875,
+    ) -> None:
+        super().__init__()
+        if isinstance(trunks, Backbone):
+            trunks, inputs = [trunks], [inputs]  # type: ignore[list-item]
+        if len(trunks) != len(inputs):
+            raise FovealError(f"{len(trunks)} trunks and input layers for {len(inputs)}")
+        self.trunks = nn.ModuleList(trunks)
+        self.inputs = nn.ModuleList(nn.Sequential(*layers) for layers in inputs)  # type: ignore[arg-type]
+        self.channels, self.size, self.fraction = channels, size, fraction
+
+    @property
+    def dim(self) -> int:
+        """Features of ``pooled``."""
+        return sum(trunk.dim for trunk in self._backbones())
+
+    @property
+    def ends(self) -> tuple[End, ...]:
+        """End points all trunks have, channels added up."""
+        first, *others = self._backbones()
+        tables = [{end.name: end for end in trunk.ends} for trunk in others]
+        return tuple(
+            End(e.name, e.channels + sum(t[e.name].channels for t in tables), e.stride, e.kind)
+            for e in first.ends
+            if all(e.name in t for t in tables)
+        )
+
+    def forward(self, images: Tensor, ends: Sequence[str] = ()) -> dict[str, Tensor]:
+        """Pictures [B, C, H, W] in [0, 1] -> the asked end points, and ``pooled`` [B, D]."""
+        found = [
+            trunk(layers(images), ends)
+            for trunk, layers in zip(self.trunks, self.inputs, strict=True)
+        ]
+        if len(found) == 1:
+            only: dict[str, Tensor] = found[0]
+            return only
+        names = ["pooled", *ends]
+        kinds = {end.name: end.kind for end in self.ends}
+        return {n: torch.cat([f[n] for f in found], 2 if kinds.get(n) == "tokens" else 1)
+                for n in names}  # fmt: skip
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values from which ``from_description`` builds the same network, weights apart."""
+        return {
+            "channels": self.channels,
+            "size": self.size,
+            "fraction": self.fraction,
+            "trunks": [trunk.spec for trunk in self._backbones()],
+            "inputs": [[describe_input(layer) for layer in layers] for layers in self._layers()],
+        }
+
+    @classmethod
+    def from_description(cls, about: dict[str, Any]) -> Encoder:
+        """The network a description stands for, with freshly drawn weights."""
+        return cls(
+            [build_backbone(**spec) for spec in about["trunks"]],
+            [[build_input(layer) for layer in layers] for layers in about["inputs"]],
+            channels=about["channels"],
+            size=about["size"],
+            fraction=about["fraction"],
+        )
+
+    def _backbones(self) -> list[Backbone]:
+        return [trunk for trunk in self.trunks if isinstance(trunk, Backbone)]
+
+    def _layers(self) -> list[list[nn.Module]]:
+        return [list(layers.children()) for layers in self.inputs]

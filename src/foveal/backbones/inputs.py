@@ -1,0 +1,88 @@
+"""Fixed layers between a picture in [0, 1] and its trunk: normalisation, grey, Sobel, channels.
+
+Each is an ``nn.Module`` without trained parameters that ``describe_input`` turns into plain values
+and ``build_input`` makes again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Normalise(nn.Module):
+    """``(x - mean) / std`` per channel.
+
+    Args:
+        mean, std: Of pixels in [0, 1].
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.arguments = {"mean": [float(m) for m in mean], "std": [float(s) for s in std]}
+        self.register_buffer("mean", torch.tensor(self.arguments["mean"])[:, None, None], False)
+        self.register_buffer("std", torch.tensor(self.arguments["std"])[:, None, None], False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, H, W]."""
+        return (x - self.mean) / self.std
+
+
+class Sobel(nn.Module):
+    """Grey by the plain mean of the channels, then horizontal and vertical Sobel responses.
+
+    DeepCluster's fixed first layers (section 4.1 and its released network): zero padding, kernels
+    as cross-correlations, no bias.
+    """
+
+    kernels: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arguments: dict[str, Any] = {}
+        x = [[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]]
+        y = [[1.0, 2.0, 1.0], [0.0, 0.0, 0.0], [-1.0, -2.0, -1.0]]
+        self.register_buffer("kernels", torch.tensor([[x], [y]]), False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, 2, H, W]."""
+        return F.conv2d(x.mean(1, keepdim=True), self.kernels.to(x.dtype), padding=1)
+
+
+class Channels(nn.Module):
+    """Some channels of the picture.
+
+    Args:
+        rows: Which, in order.
+    """
+
+    def __init__(self, rows: Sequence[int]) -> None:
+        super().__init__()
+        self.arguments = {"rows": [int(r) for r in rows]}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, len(rows), H, W]."""
+        return x[:, self.arguments["rows"]]
+
+
+_INPUTS = {"normalise": Normalise, "sobel": Sobel, "channels": Channels}
+
+
+def describe_input(layer: nn.Module) -> dict[str, Any]:
+    """``{"layer": name, **arguments}``."""
+    name = next(name for name, kind in _INPUTS.items() if type(layer) is kind)
+    return {"layer": name, **layer.arguments}  # type: ignore[dict-item]
+
+
+def build_input(about: dict[str, Any]) -> nn.Module:
+    """The layer a description stands for."""
+    arguments = {name: value for name, value in about.items() if name != "layer"}
+    layer: nn.Module = _INPUTS[about["layer"]](**arguments)
+    return layer

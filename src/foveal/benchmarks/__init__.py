@@ -1,0 +1,1 @@
+"""Real data that anyone can make or load on one machine, to measure by."""

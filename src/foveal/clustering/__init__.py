@@ -1,0 +1,1 @@
+"""Clustering features: k-means and what precedes it."""

@@ -1,0 +1,1 @@
+"""Frozen features, measured: one file per protocol."""

@@ -1,0 +1,1 @@
+"""Backbones for use elsewhere, verified before success is reported."""

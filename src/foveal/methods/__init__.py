@@ -1,0 +1,45 @@
+"""Methods, one file per paper. Adding one: its file, its recipes, one line here."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from foveal.errors import FovealError
+
+if TYPE_CHECKING:
+    from foveal.methods.base import Method
+
+_METHODS = {
+    "byol": "foveal.methods.byol:BYOL",
+    "deepcluster": "foveal.methods.deepcluster:DeepCluster",
+    "rotation": "foveal.methods.rotation:Rotation",
+    "simclr": "foveal.methods.simclr:SimCLR",
+}
+
+
+def list_methods() -> list[str]:
+    """The names of all methods."""
+    return sorted(_METHODS)
+
+
+def get_method(name: str) -> type[Method]:
+    """The class of a method.
+
+    Args:
+        name: One of ``list_methods()``, or ``package.module:Class`` for a method of your own.
+    """
+    home = _METHODS.get(name, name)
+    module, colon, attribute = home.partition(":")
+    if not colon:
+        from foveal.recipe import nearest
+
+        raise FovealError(f"there is no method '{name}'", hint=nearest(name, list_methods()))
+    try:
+        found: type[Method] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise FovealError(
+            f"the method '{name}' cannot be imported: {error}",
+            hint="package.module:Class, importable from where foveal runs",
+        ) from error
+    return found

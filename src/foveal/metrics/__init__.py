@@ -1,0 +1,1 @@
+"""Pure functions from features, scores and labels to numbers."""
