@@ -34,20 +34,18 @@ class Encoder(nn.Module):
 
     def __init__(
         self,
-        trunks: Backbone | Sequence[Backbone],
-        inputs: Sequence[nn.Module] | Sequence[Sequence[nn.Module]],
+        trunks: Sequence[Backbone],
+        inputs: Sequence[Sequence[nn.Module]],
         *,
         channels: int,
         size: int,
         fraction: float = 0.875,
     ) -> None:
         super().__init__()
-        if isinstance(trunks, Backbone):
-            trunks, inputs = [trunks], [inputs]  # type: ignore[list-item]
         if len(trunks) != len(inputs):
             raise FovealError(f"{len(trunks)} trunks and input layers for {len(inputs)}")
         self.trunks = nn.ModuleList(trunks)
-        self.inputs = nn.ModuleList(nn.Sequential(*layers) for layers in inputs)  # type: ignore[arg-type]
+        self.inputs = nn.ModuleList(nn.Sequential(*layers) for layers in inputs)
         self.channels, self.size, self.fraction = channels, size, fraction
 
     @property

@@ -1,1 +1,1 @@
-"""Clustering features: k-means and what precedes it."""
+"""Clustering of features: whitening, k-means, what the assignments look like."""

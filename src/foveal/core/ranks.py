@@ -78,3 +78,12 @@ def mean_over_ranks(x: Tensor) -> Tensor:
 def first_row(local_rows: int) -> int:
     """Index in the global batch of this rank's first row."""
     return rank() * local_rows
+
+
+@torch.no_grad()
+def from_first(x: Tensor) -> Tensor:
+    """The first rank's tensor on every rank; shapes agree."""
+    x = x.detach().clone()
+    if world_size() > 1:
+        dist.broadcast(x, 0)
+    return x

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from foveal.backbones.base import Backbone
-from foveal.backbones.registry import build_backbone
-from foveal.data.scan import ScanReport
-from foveal.data.sources import Source
-from lightning.fabric import Fabric  # type: ignore[import-not-found,unused-ignore]
+from lightning_fabric import Fabric
 from torch import nn
 
+from foveal.backbones.base import Backbone
+from foveal.backbones.registry import build_backbone
 from foveal.core import rng
 from foveal.data.loader import StreamPlan, Table
+from foveal.data.scan import ScanReport
+from foveal.data.sources import Source
 from foveal.errors import FovealError
 from foveal.methods import get_method
 from foveal.methods.base import DataInfo, Method, Stream
@@ -130,9 +130,29 @@ def stream_plans(streams: dict[str, Stream], batch: int) -> list[StreamPlan]:
     ]
 
 
+def check_micro_batches(
+    recipe: Recipe, method: Method, plans: dict[str, StreamPlan], world: int
+) -> None:
+    """Refuses to cut a batch whose samples are compared, or one that does not divide."""
+    if recipe.accumulate > 1 and method.couples_samples:
+        raise FovealError(
+            f"the loss of {recipe.method} compares the samples of a batch with each other: "
+            "accumulating micro-batches would change it",
+            hint=f"accumulate=1, with batch={recipe.batch // recipe.accumulate}",
+        )
+    for plan in plans.values():
+        parts = world * recipe.accumulate
+        if plan.batch % parts:
+            raise FovealError(
+                f"stream '{plan.name}' draws {plan.batch} samples a step, which does not divide "
+                f"by {world} ranks x {recipe.accumulate} micro-batches",
+                hint=f"batch={max(1, recipe.batch // parts) * parts}",
+            )
+
+
 def make_fabric(recipe: Recipe, *, find_unused: bool) -> Fabric:
     """Devices, ranks and precision. Works alone, under torchrun and under SLURM."""
-    from lightning.fabric.strategies import DDPStrategy
+    from lightning_fabric.strategies import DDPStrategy
 
     cuda = torch.cuda.is_available()
     launched = int(os.environ.get("WORLD_SIZE", "1")) > 1

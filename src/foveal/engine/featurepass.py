@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from foveal.views.spec import View
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -17,6 +16,7 @@ from foveal.core import ranks, rng
 from foveal.core.batch import as_images
 from foveal.data.loader import BadFiles, Table, ordered_views
 from foveal.errors import FovealError
+from foveal.views.spec import View
 
 
 class DiskFeaturePass:

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from foveal.backbones.encoder import Encoder
-from foveal.metrics.health import feature_std, rankme
-from foveal.metrics.knn import knn_accuracy
-from foveal.views.presets import center_view
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from foveal.backbones.encoder import Encoder
 from foveal.core import rng
 from foveal.core.batch import as_images
 from foveal.data.loader import Table, ordered_views
+from foveal.metrics.health import feature_std, rankme
+from foveal.metrics.knn import knn_accuracy
+from foveal.views.presets import center_view
 
 _HEALTH_IMAGES = 512
 _PROBE_TRAIN, _PROBE_TEST = 3000, 1000

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from foveal.engine.lars import LARS
 from torch import nn
 
 from foveal.core.schedules import batch_scaled, piecewise, warmup_cosine
+from foveal.engine.lars import LARS
 from foveal.errors import FovealError
 from foveal.methods.base import Group, Method
 from foveal.recipe import Optimiser, Recipe, Schedule

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from foveal.data.scan import ScanReport
-from foveal.views.spec import View
 
 from foveal.core.cores import available_cores
+from foveal.data.scan import ScanReport
 from foveal.errors import FovealError
 from foveal.methods import get_method
 from foveal.methods.base import MethodOptions
 from foveal.recipe import Evaluation, Network, Recipe, override, validated
 from foveal.recipes import get_recipe
+from foveal.views.spec import View
 
 _CPU_VIEWS, _CUDA_VIEWS = 400_000, 40_000_000
 
@@ -72,7 +72,7 @@ def make_plan(
             f"{epochs} epochs, {epochs * count:,} pictures seen: what {where} can do; "
             "--minutes M sets a time instead"
         )
-    base = get_recipe(f"{method}/doom")
+    base = _starting_point(method)
     options = resized_options(method, base.options, size)
     small_stem = backbone.startswith("resnet") and size <= 64
     recipe = override(
@@ -89,6 +89,13 @@ def make_plan(
     )
     # Options are replaced whole: merging would mix the views of two sizes.
     return Plan(recipe.model_copy(update={"options": options}), reasons)
+
+
+def _starting_point(method: str) -> Recipe:
+    """The method's small recipe; the bare defaults for a method of the user's own."""
+    if ":" in method:
+        return Recipe(method=method, epochs=1)
+    return get_recipe(f"{method}/doom")
 
 
 def resized_options(method: str, options: dict[str, Any], size: int) -> dict[str, Any]:

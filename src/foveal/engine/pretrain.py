@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
+
 from foveal.backbones.base import Backbone
 from foveal.backbones.encoder import Encoder
 from foveal.backbones.loading import load_weights
+from foveal.core.cores import share_cores
 from foveal.data.badfiles import check_bad_share, write_bad_files
+from foveal.data.loader import Table
 from foveal.data.scan import ScanReport, scan
 from foveal.data.sources import Source, open_source
-from rich.console import Console
-
-from foveal.core.cores import share_cores
-from foveal.core.files import write_json
-from foveal.data.loader import Table
 from foveal.engine.build import (
     build_method,
     build_table,
@@ -29,9 +27,9 @@ from foveal.engine.build import (
     make_fabric,
 )
 from foveal.engine.plan import make_plan, options_without_colour
-from foveal.engine.runfolder import RunFolder
+from foveal.engine.runfolder import Outcome, RunFolder
 from foveal.engine.screen import ProgressScreen
-from foveal.engine.trainer import Outcome, Trainer
+from foveal.engine.trainer import Trainer
 from foveal.errors import FovealError
 from foveal.methods.base import Method
 from foveal.recipe import Recipe, override
@@ -76,7 +74,7 @@ class Wish:
     epochs: float | None = None
     minutes: float | None = None
     init: str | None = None
-    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.method and self.recipe:
@@ -122,7 +120,7 @@ def train(
     screen.say(f"scanning {source.root}: {len(source):,} files")
     report = scan(source)
     if folder.exists:
-        reasons = []
+        reasons: list[str] = []
     else:
         recipe, reasons = resolve(wish, report)
     if recipe.channels is not None and recipe.channels != source.channels:
@@ -208,7 +206,7 @@ def _train(
         )
         outcome = trainer.run()
     if outcome.finished and fabric.global_rank == 0:
-        write_json(folder.finished_file, dataclasses.asdict(outcome))
+        folder.finish(outcome)
     fabric.barrier()
     return Trained(folder, recipe, outcome, trainer.method.encoder(), table)
 

@@ -9,6 +9,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,25 @@ _PACKAGES = (
     "foveal", "torch", "torchvision", "timm", "numpy", "numba", "pillow", "simplejpeg",
     "lightning-fabric", "faiss-cpu", "scikit-learn",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended; ``finished.json`` holds it.
+
+    Attributes:
+        finished: All steps were done; otherwise a signal stopped it.
+        steps: Steps done.
+        seen: Images drawn from the stream that counts epochs.
+        seconds: Time over all sessions.
+        stopped_by: The signal, if any.
+    """
+
+    finished: bool
+    steps: int
+    seen: int
+    seconds: float
+    stopped_by: str | None = None
 
 
 class RunFolder:
@@ -95,6 +115,10 @@ class RunFolder:
                 f"now {fingerprint[:12]})",
                 hint="restore the files to continue this run, or another --out for a new one",
             )
+
+    def finish(self, outcome: Outcome) -> None:
+        """Notes that the run reached its end."""
+        write_json(self.finished_file, asdict(outcome))
 
     @contextmanager
     def lock(self, hold: bool = True) -> Iterator[None]:

@@ -11,8 +11,37 @@ from rich.progress import BarColumn, Progress, TextColumn
 _LOG_SECONDS = 20.0
 
 
+class Meter:
+    """Speed and data wait over the last steps.
+
+    Args:
+        batch: Images a step.
+        window: Steps looked back.
+    """
+
+    def __init__(self, batch: int, window: int = 30) -> None:
+        self.batch, self.window = batch, window
+        self.marks: list[tuple[float, float]] = [(time.monotonic(), 0.0)]
+
+    def add(self, waited: float) -> None:
+        """One more step is done; ``waited`` seconds for data in all."""
+        self.marks = [*self.marks[-self.window :], (time.monotonic(), waited)]
+
+    @property
+    def speed(self) -> float:
+        """Images per second."""
+        return (len(self.marks) - 1) * self.batch / max(1e-9, self.marks[-1][0] - self.marks[0][0])
+
+    @property
+    def wait(self) -> float:
+        """Share of the time spent waiting for data."""
+        return (self.marks[-1][1] - self.marks[0][1]) / max(
+            1e-9, self.marks[-1][0] - self.marks[0][0]
+        )
+
+
 class ProgressScreen:
-    """``trainer.Screen`` on a terminal or in a file; silent on ranks other than 0.
+    """What a person sees of a run: on a terminal, or in a file.
 
     Args:
         console: Where to write.

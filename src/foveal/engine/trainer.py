@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from foveal.backbones.batchnorm import convert_batchnorm
-from foveal.data.badfiles import check_bad_share, write_bad_files
-from lightning.fabric import Fabric  # type: ignore[import-not-found,unused-ignore]
+from lightning_fabric import Fabric
 from torch import Tensor
 
+from foveal.backbones.batchnorm import convert_batchnorm
 from foveal.core import ranks, rng
 from foveal.core.batch import Batch, split
 from foveal.core.cores import Cores
 from foveal.core.progress import Progress
+from foveal.data.badfiles import BadFile, check_bad_share, write_bad_files
 from foveal.data.loader import BadFiles, Loader, Table
 from foveal.engine.budget import Budget
-from foveal.engine.build import Call, ForwardOnly, stream_plans
+from foveal.engine.build import Call, ForwardOnly, check_micro_batches, stream_plans
 from foveal.engine.checkpoint import load_checkpoint, save_checkpoint
 from foveal.engine.featurepass import DiskFeaturePass
 from foveal.engine.monitors import Monitor, Watch
@@ -30,42 +29,12 @@ from foveal.engine.optim import (
     peak_learning_rate,
     set_learning_rates,
 )
-from foveal.engine.runfolder import RunFolder
+from foveal.engine.runfolder import Outcome, RunFolder
+from foveal.engine.screen import Meter, ProgressScreen
 from foveal.engine.signals import StopSignals
 from foveal.errors import FovealError
 from foveal.methods.base import Losses, Method
 from foveal.recipe import Recipe
-
-
-class Screen(Protocol):
-    """What the loop tells a person."""
-
-    def step(
-        self, step: int, steps: int, loss: float, speed: float, wait: float, left: float | None
-    ) -> None:
-        """After a step: images per second, share of time spent waiting for data, seconds left."""
-
-    def say(self, text: str) -> None:
-        """A sentence."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How training ended.
-
-    Attributes:
-        finished: All steps were done; otherwise a signal stopped it.
-        steps: Steps done.
-        seen: Images drawn from the stream that counts epochs.
-        seconds: Time over all sessions.
-        stopped_by: The signal, if any.
-    """
-
-    finished: bool
-    steps: int
-    seen: int
-    seconds: float
-    stopped_by: str | None = None
 
 
 class Trainer:
@@ -90,8 +59,8 @@ class Trainer:
         folder: RunFolder,
         fabric: Fabric,
         cores: Cores,
-        screen: Screen,
-        known_bad: list[Any],
+        screen: ProgressScreen,
+        known_bad: list[BadFile],
     ) -> None:
         self.recipe, self.table, self.folder = recipe, table, folder
         self.fabric, self.screen, self.known_bad = fabric, screen, known_bad
@@ -101,7 +70,7 @@ class Trainer:
         self.streams = method.streams()
         self.main = next(name for name, s in self.streams.items() if s.counts_epoch)
         self.plans = {p.name: p for p in stream_plans(self.streams, recipe.batch)}
-        self._check_micro_batches()
+        check_micro_batches(recipe, method, self.plans, self.world)
         self.module = fabric.setup_module(ForwardOnly(self.method))
         self.optimisers = build_optimisers(self.method, recipe)
         self.peak = peak_learning_rate(recipe)
@@ -150,7 +119,7 @@ class Trainer:
         )
         self.budget.start()
         self._last_checkpoint = time.monotonic()
-        meter = _Meter(self.batch)
+        meter = Meter(self.batch)
         with loader, StopSignals() as signals:
             try:
                 self._set_groups(loader)
@@ -279,13 +248,12 @@ class Trainer:
 
     def _refresh(self, loader: Loader, run: DiskFeaturePass, progress: Progress) -> None:
         began = time.monotonic()
-        changed = self.method.refresh(run, progress)
-        drop_state(self.optimisers, changed)
+        done = self.method.refresh(run, progress)
+        drop_state(self.optimisers, done.redrawn)
         self.refreshes += 1
         self._set_groups(loader)
         seconds = time.monotonic() - began
-        log = {k: v for k, v in getattr(self.method, "refresh_log", {}).items()}
-        self._log({"kind": "refresh", "step": self.step, "seconds": round(seconds, 2), **log})
+        self._log({"kind": "refresh", "step": self.step, "seconds": round(seconds, 2), **done.log})
 
     def _set_groups(self, loader: Loader) -> None:
         groups = self.method.sample_groups()
@@ -300,7 +268,7 @@ class Trainer:
 
     # -- telling and watching ------------------------------------------------------------------
 
-    def _tell(self, progress: Progress, loss: float, log: dict[str, float], meter: _Meter) -> None:
+    def _tell(self, progress: Progress, loss: float, log: dict[str, float], meter: Meter) -> None:
         left = self.budget.left(self.step, meter.speed / self.batch)
         self.screen.step(self.step, self.budget.steps, loss, meter.speed, meter.wait, left)
         for text in self.watch.loss(loss, self.method.trivial_losses(), self._epoch_now()):
@@ -412,43 +380,6 @@ class Trainer:
             f"the loss became {loss} at step {self.step}; the last good state, after step {good}, "
             f"is in {self.folder.last if saved else 'no checkpoint: the start'}",
             hint="a lower optimiser.lr, clip=1.0 or machine.precision=32, in a new --out",
-        )
-
-    def _check_micro_batches(self) -> None:
-        if self.recipe.accumulate > 1 and self.method.couples_samples:
-            raise FovealError(
-                f"the loss of {self.recipe.method} compares the samples of a batch with each "
-                "other: accumulating micro-batches would change it",
-                hint=f"accumulate=1, with batch={self.recipe.batch // self.recipe.accumulate}",
-            )
-        for plan in self.plans.values():
-            if plan.batch % (self.world * self.recipe.accumulate):
-                raise FovealError(
-                    f"stream '{plan.name}' draws {plan.batch} samples a step, which does not "
-                    f"divide by {self.world} ranks x {self.recipe.accumulate} micro-batches"
-                )
-
-
-class _Meter:
-    """Speed and data wait over the last steps."""
-
-    def __init__(self, batch: int, window: int = 30) -> None:
-        self.batch, self.window = batch, window
-        self.marks: list[tuple[float, float]] = [(time.monotonic(), 0.0)]
-
-    def add(self, waited: float) -> None:
-        self.marks = [*self.marks[-self.window :], (time.monotonic(), waited)]
-
-    @property
-    def speed(self) -> float:
-        """Images per second."""
-        return (len(self.marks) - 1) * self.batch / max(1e-9, self.marks[-1][0] - self.marks[0][0])
-
-    @property
-    def wait(self) -> float:
-        """Share of the time spent waiting for data."""
-        return (self.marks[-1][1] - self.marks[0][1]) / max(
-            1e-9, self.marks[-1][0] - self.marks[0][0]
         )
 
 

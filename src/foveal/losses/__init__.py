@@ -1,1 +1,1 @@
-"""Losses that two or more methods share."""
+"""Losses that two or more methods share: functions of tensors that know of ranks."""

@@ -7,23 +7,23 @@ excepted). The engine owns the loop, the ranks, the optimisers, precision and ch
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
-from foveal.backbones.base import Backbone
-from foveal.backbones.encoder import Encoder
-from foveal.backbones.inputs import Normalise
-from foveal.data.sources import Source
-from foveal.views.spec import View
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from foveal.backbones.base import Backbone
+from foveal.backbones.encoder import Encoder
+from foveal.backbones.inputs import Normalise
 from foveal.core.batch import Batch
 from foveal.core.progress import Progress
+from foveal.data.sources import Source
+from foveal.views.spec import View
 
 
 class MethodOptions(BaseModel):
@@ -64,7 +64,7 @@ class DataInfo:
     def encoder(self, trunk: Backbone, *inputs: nn.Module) -> Encoder:
         """One trunk behind some input layers, for this data's pictures."""
         return Encoder(
-            trunk, inputs, channels=self.channels, size=self.size, fraction=self.fraction
+            [trunk], [inputs], channels=self.channels, size=self.size, fraction=self.fraction
         )
 
 
@@ -75,7 +75,12 @@ class BackboneMaker(Protocol):
     """
 
     def __call__(self, in_chans: int | None = None, **changes: Any) -> Backbone:
-        """A new trunk (``width``, ``stem``, ``norm``, ``output_stride``, ``last_relu``)."""
+        """A new trunk (``width``, ``stem``, ``norm``, ``output_stride``, ``last_relu``).
+
+        Args:
+            in_chans: Channels of its input; None: the pictures'.
+            changes: What the paper needs otherwise than the recipe says.
+        """
         ...
 
 
@@ -155,6 +160,19 @@ class Samples:
     image: NDArray[np.int64]
     box: NDArray[np.float32] | None = None
     targets: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What ``Method.refresh`` did.
+
+    Attributes:
+        redrawn: Parameters that were drawn anew: their optimiser state is dropped.
+        log: Numbers to log.
+    """
+
+    redrawn: list[nn.Parameter] = field(default_factory=list)
+    log: dict[str, float] = field(default_factory=dict)
 
 
 class FeaturePass(Protocol):
@@ -237,15 +255,12 @@ class Method(nn.Module, ABC):
         """Whether ``refresh`` runs before the step under way."""
         return False
 
-    def refresh(self, run: FeaturePass, progress: Progress) -> list[nn.Parameter]:
+    def refresh(self, run: FeaturePass, progress: Progress) -> Refreshed:
         """Recomputes what depends on all samples (pseudo-labels).
 
         Heads are re-drawn in place; shapes never change.
-
-        Returns:
-            The parameters whose optimiser state is dropped.
         """
-        return []
+        return Refreshed()
 
     @torch.no_grad()
     def after_step(
@@ -267,8 +282,3 @@ class Method(nn.Module, ABC):
 def trained_parameters(module: nn.Module) -> list[nn.Parameter]:
     """The parameters that ask for gradients."""
     return [p for p in module.parameters() if p.requires_grad]
-
-
-def one_per_sample(tensors: Sequence[Tensor]) -> Tensor:
-    """Joins equal parts [B, ...] of several views sample by sample: [B, V, ...]."""
-    return torch.stack(list(tensors), dim=1)

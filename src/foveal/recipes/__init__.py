@@ -42,11 +42,7 @@ class Description:
 
 def list_recipes() -> list[str]:
     """All names, ``method/variant``."""
-    return [
-        f"{module.name}/{name}"
-        for module in pkgutil.iter_modules(__path__)
-        for name in _functions(module.name)
-    ]
+    return [f"{method}/{name}" for method in _methods() for name in _functions(method)]
 
 
 def get_recipe(name: str) -> Recipe:
@@ -78,11 +74,15 @@ def describe(name: str) -> Description:
 
 def _find(name: str) -> Callable[[], Recipe]:
     method, _, variant = name.partition("/")
-    if method in {m.name for m in pkgutil.iter_modules(__path__)}:
+    if method in _methods():
         functions = _functions(method)
         if variant in functions:
             return functions[variant]
     raise FovealError(f"there is no recipe '{name}'", hint=nearest(name, list_recipes()))
+
+
+def _methods() -> list[str]:
+    return [m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")]
 
 
 def _functions(method: str) -> dict[str, Callable[[], Recipe]]:

@@ -1,0 +1,55 @@
+"""Heads that two or more methods put on a trunk."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def mlp(
+    inputs: int,
+    hidden: int,
+    outputs: int,
+    *,
+    layers: int = 2,
+    hidden_bias: bool = True,
+    output_bias: bool = True,
+    output_norm: bool = False,
+) -> nn.Sequential:
+    """Linear layers with batch norm and ReLU between them.
+
+    Args:
+        inputs: Width of the features.
+        hidden: Width between the layers.
+        outputs: Width of the result.
+        layers: Linear layers; 1 is a linear head, 0 passes the features through.
+        hidden_bias: Whether all layers but the last have biases.
+        output_bias: Whether the last layer has.
+        output_norm: A batch norm without shift after the last layer (SimCLR's released heads).
+    """
+    if layers == 0:
+        return nn.Sequential(nn.Identity())
+    parts: list[nn.Module] = []
+    width = inputs
+    for _ in range(layers - 1):
+        parts += [
+            nn.Linear(width, hidden, bias=hidden_bias),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(inplace=True),
+        ]
+        width = hidden
+    parts.append(nn.Linear(width, outputs, bias=output_bias))
+    if output_norm:
+        norm = nn.BatchNorm1d(outputs)
+        # The shift is a constant of the layer, not a parameter: it must not be trained.
+        norm.bias.requires_grad_(False)
+        parts.append(norm)
+    return nn.Sequential(*parts)
+
+
+def draw_linear(module: nn.Module, std: float = 0.01) -> None:
+    """Draws every linear layer from N(0, std**2), biases 0."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=std)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
