@@ -1,4 +1,4 @@
-"""Files that cannot be used: named with their reason, never hidden, never fatal while they are few."""
+"""Files that cannot be used: named with their reason, not hidden, not fatal while they are few."""
 
 from __future__ import annotations
 
@@ -26,13 +26,20 @@ class BadFile:
     reason: str
 
 
+def printable(name: str) -> str:
+    """A file name as text that can be written anywhere: bytes that are no UTF-8 become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def write_bad_files(path: Path, bad: Sequence[BadFile]) -> None:
     """Writes ``bad_files.csv`` (name, kind, reason), sorted by name, each file once."""
     by_name = {b.name: b for b in reversed(bad)}
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as f:
         writer = csv.writer(f)
         writer.writerow(["name", "kind", "reason"])
-        writer.writerows([b.name, b.kind, b.reason] for _, b in sorted(by_name.items()))
+        writer.writerows(
+            [printable(b.name), b.kind, printable(b.reason)] for _, b in sorted(by_name.items())
+        )
 
 
 def check_bad_share(
@@ -50,7 +57,7 @@ def check_bad_share(
     for b in bad:
         kinds[b.kind] = kinds.get(b.kind, 0) + 1
     common = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items(), key=lambda x: -x[1])[:5])
-    first = "; ".join(f"{b.name} ({b.reason})" for b in bad[:3])
+    first = "; ".join(f"{printable(b.name)} ({b.reason})" for b in bad[:3])
     share = len(bad) / total
     where = f" All are named in {written}." if written is not None else ""
     raise FovealError(

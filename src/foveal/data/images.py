@@ -7,29 +7,54 @@ through Pillow. Eight bits a channel, one or three channels.
 from __future__ import annotations
 
 import io
+import re
+import struct
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
 from foveal.errors import BadImage
 
+# Named here, since Pillow would import them when the first file is opened, in any thread.
+_PLUGINS = (
+    BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin,
+    WebPImagePlugin,
+)  # fmt: skip
 EXTENSIONS = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif",
 )  # fmt: skip
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF")
-MAX_PIXELS = 200_000_000  # a decompression bomb beyond; the largest cameras make 150 million
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF")  # MPO opens as JPEG
+# A decompression bomb beyond, for Pillow too; the largest cameras make 150 million.
+MAX_PIXELS = 178_000_000
 _ORIENTATION = 274  # EXIF tag
-_BITS_PER_SAMPLE = 258  # TIFF tag
+_BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL = 258, 277  # TIFF tags
+_PNG = b"\x89PNG\r\n\x1a\n"
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "JPEG"), (_PNG, "PNG"), (b"GIF8", "GIF"), (b"BM", "BMP"),
+    (b"II*\x00", "TIFF"), (b"MM\x00*", "TIFF"), (b"RIFF", "WebP"),
+)  # fmt: skip
+_EXTRANEOUS_BYTES = 16  # a JPEG may hold a few stray bytes; more mean that data were overwritten
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 # What Pillow and its plugins raise on damaged files; anything else is a bug and must be seen.
 _DECODE_ERRORS = (
     OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError,
-    RuntimeError, MemoryError, Image.DecompressionBombError,
+    RuntimeError, MemoryError, struct.error, Image.DecompressionBombError,
 )  # fmt: skip
 
 
@@ -41,11 +66,13 @@ class Picture:
         pixels: uint8 [H, W, 1] or [H, W, 3], upright (EXIF applied).
         format: ``JPEG``, ``PNG``, ...
         mode: What the file holds: ``grey``, ``RGB``, ``RGBA``, ``palette``, ``CMYK``, ...
+        bits: Bits a channel in the file, 1 to 8 (of a palette: of an index).
     """
 
     pixels: NDArray[np.uint8]
     format: str
     mode: str
+    bits: int = 8
 
 
 def read_bytes(path: Path) -> bytes:
@@ -81,6 +108,8 @@ def decode(data: bytes) -> Picture:
         found = _decode_jpeg(data)
         if found is not None:
             return found
+    if data.startswith(_PNG):
+        _check_png(data)
     return _decode_with_pillow(data)
 
 
@@ -108,13 +137,51 @@ def _decode_jpeg(data: bytes) -> Picture | None:
         pixels = simplejpeg.decode_jpeg(data, "GRAY" if grey else "RGB", strict=True)
     except ValueError as error:
         reason = str(error).lower()
-        if "premature" in reason or "end of" in reason:
+        if "premature end of jpeg file" in reason:
             raise BadImage("truncated", "the file ends in the middle of the picture") from None
+        if _loses_pixels(reason):
+            raise BadImage(
+                "damaged", f"data in the middle of the picture are broken: {error}"
+            ) from None
         return None
     turn = _jpeg_orientation(data)
     if turn > 1:
         pixels = _upright(pixels, turn)
     return Picture(np.ascontiguousarray(pixels), "JPEG", "grey" if grey else "RGB")
+
+
+def _loses_pixels(reason: str) -> bool:
+    """Whether libjpeg's warning means that a part of the picture is grey or garbled."""
+    if any(w in reason for w in ("premature end of data", "bad huffman", "instead of rst")):
+        return True
+    stray = re.search(r"(\d+) extraneous bytes before marker 0xd\d", reason)
+    return stray is not None and int(stray[1]) > _EXTRANEOUS_BYTES
+
+
+def _check_png(data: bytes) -> None:
+    """Walks the chunks: size, checksums of those that hold pixels, and the end.
+
+    Pillow passes a PNG whose data were overwritten where the compressed stream stays decodable.
+    """
+    at = len(_PNG)
+    view = memoryview(data)
+    while at + 8 <= len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        name, end = data[at + 4 : at + 8], at + 12 + length
+        if not name.isalpha():
+            raise BadImage("damaged", f"a broken PNG: no chunk starts at byte {at:,}")
+        if end > len(data):
+            break
+        if name[:1].isupper() and zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(
+            view[end - 4 : end], "big"
+        ):
+            raise BadImage("damaged", f"a broken PNG: the checksum of {name.decode()} is wrong")
+        if name == b"IHDR" and length >= 8:
+            _check_size(*struct.unpack_from(">II", data, at + 8))
+        if name == b"IEND":
+            return
+        at = end
+    raise BadImage("truncated", "the file ends in the middle of the picture")
 
 
 def _jpeg_orientation(data: bytes) -> int:
@@ -161,21 +228,21 @@ def _decode_with_pillow(data: bytes) -> Picture:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
                 _check_size(*image.size)
-                _check_depth(image, data)
+                bits = _depth(image, data)
                 mode = _mode(image)
                 upright = ImageOps.exif_transpose(image)
                 pixels = pixels_of(upright)
                 kind = "JPEG" if image.format == "MPO" else str(image.format)
-                return Picture(pixels, kind, mode)
+                return Picture(pixels, kind, mode, bits)
     except BadImage:
         raise
     except UnidentifiedImageError:
-        raise BadImage("not_a_picture", _what_it_is(data)) from None
+        raise _unidentified(data) from None
     except Image.DecompressionBombError:
         raise BadImage("bomb", "so many pixels that it is taken for a bomb") from None
     except _DECODE_ERRORS as error:
         text = str(error).strip() or type(error).__name__
-        if "truncated" in text.lower() or "unexpected end" in text.lower():
+        if _is_cut(data) or any(w in text.lower() for w in ("truncated", "unexpected end")):
             raise BadImage("truncated", "the file ends in the middle of the picture") from None
         raise BadImage("damaged", f"cannot be decoded: {text}") from None
 
@@ -185,20 +252,29 @@ def _mode(image: Image.Image) -> str:
     return names.get(image.mode, image.mode)
 
 
-def _check_depth(image: Image.Image, data: bytes) -> None:
-    """Refuses more than 8 bits a channel rather than cutting them off unseen."""
-    bits = 8
+def _depth(image: Image.Image, data: bytes) -> int:
+    """Bits a channel; refuses more than 8 rather than cutting them off unseen."""
+    bits = 1 if image.mode == "1" else 8
     if image.format == "PNG" and len(data) > 24:
         bits = data[24]
     elif image.format == "TIFF":
-        found = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, 8)
-        bits = max(found) if isinstance(found, tuple) else int(found)
+        bits = _largest(getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, bits))
     if bits > 8 or image.mode in _DEEP_MODES:
-        raise BadImage(
-            "depth",
-            f"{max(bits, 16)} bits a channel; foveal reads 8 so far, and cutting the rest off "
-            "would hide it: convert the file first",
-        )
+        raise _too_deep(max(bits, 16))
+    return bits
+
+
+def _too_deep(bits: int) -> BadImage:
+    return BadImage(
+        "depth",
+        f"{bits} bits a channel; foveal reads 8 so far, and cutting the rest off would hide it: "
+        "convert the file first",
+    )
+
+
+def _largest(value: object) -> int:
+    """A TIFF tag that holds a number or one for each channel."""
+    return max(value) if isinstance(value, tuple) else int(value)  # type: ignore[call-overload,no-any-return]
 
 
 def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
@@ -216,6 +292,45 @@ def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
     return np.array(image.convert("RGB"))
 
 
+def _unidentified(data: bytes) -> BadImage:
+    """Why Pillow does not even open it."""
+    kind = next((name for start, name in _SIGNATURES if data.startswith(start)), None)
+    if kind is None or (kind == "WebP" and data[8:12] != b"WEBP"):
+        return BadImage("not_a_picture", _what_it_is(data))
+    if _is_cut(data):
+        return BadImage("truncated", "the file ends in the middle of the picture")
+    if kind == "TIFF":
+        try:
+            bits, channels = _tiff_layout(data)
+        except _DECODE_ERRORS:
+            return BadImage("damaged", "starts like a TIFF, but its directory cannot be read")
+        if bits > 8:
+            return _too_deep(bits)
+        if channels > 4:
+            return BadImage("depth", f"{channels} channels; foveal reads 1 or 3 so far")
+    return BadImage("damaged", f"starts like a {kind}, but its header is damaged")
+
+
+def _tiff_layout(data: bytes) -> tuple[int, int]:
+    """Bits a channel and channels, from the first directory of a TIFF."""
+    directory = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+    file = io.BytesIO(data)
+    file.seek(directory.next)
+    directory.load(file)
+    return _largest(directory.get(_BITS_PER_SAMPLE, 1)), int(directory.get(_SAMPLES_PER_PIXEL, 1))
+
+
+def _is_cut(data: bytes) -> bool:
+    """Whether a container says that there should be more bytes than there are."""
+    if data[:4] == b"RIFF" and len(data) >= 8:
+        return int.from_bytes(data[4:8], "little") + 8 > len(data)
+    if data[:2] == b"BM" and len(data) >= 6:
+        return int.from_bytes(data[2:6], "little") > len(data)
+    if data[:4] in (b"II*\x00", b"MM\x00*") and len(data) >= 8:
+        return int.from_bytes(data[4:8], "little" if data[:2] == b"II" else "big") >= len(data)
+    return data[:4] == b"GIF8" and b"\x3b" not in data[-2:]
+
+
 def _what_it_is(data: bytes) -> str:
     """A guess for a file that is no picture."""
     head = data[:512].lstrip().lower()
@@ -223,8 +338,6 @@ def _what_it_is(data: bytes) -> str:
         return "a web page or drawing with the name of a picture"
     if not any(data[:512]):
         return "nothing but zero bytes: an interrupted download or copy"
-    if data[:2] == b"\xff\xd8":
-        return "starts like a JPEG, but its header is damaged"
     if data[:4] in (b"%PDF", b"PK\x03\x04"):
         return "a document or archive with the name of a picture"
     return "not a picture of a known format"

@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from foveal.data.order import Order, substitute
-from foveal.data.badfiles import BadFile
-from foveal.data.sources import Source
-from foveal.views.make import make_view
-from foveal.views.spec import View
-from foveal.views.table import COLUMNS
 from numpy.typing import NDArray
 
 from foveal.core import rng
 from foveal.core.batch import Batch, StreamBatch
+from foveal.data.badfiles import BadFile
+from foveal.data.order import Order
+from foveal.data.sources import Source
 from foveal.errors import BadImage, FovealError
+from foveal.views.make import make_view
+from foveal.views.spec import View
+from foveal.views.table import COLUMNS
 
 _CHUNK = 16  # samples per task: small enough to share out, large enough to hide the hand-over
 _ATTEMPTS = 100
@@ -63,12 +63,16 @@ class Table:
         i = int(self.image[sample])
         if self.stats is not None and self.stats[i, 0] >= 0:
             now = self.source.stat(i)
+            if now is not None and now[0] < 0:
+                raise BadImage("missing", "the file was there in the scan and is gone")
             if now is not None and now != tuple(self.stats[i]):
                 raise BadImage("changed", "the file changed after the scan")
         pixels = self.source.read(i)
         if self.box is not None:
             top, left, height, width = (round(float(x)) for x in self.box[sample])
-            pixels = pixels[top : top + height, left : left + width]
+            pixels = pixels[max(top, 0) : top + height, max(left, 0) : left + width]
+            if not pixels.size:
+                raise BadImage("box", f"the region {left, top, width, height} holds no pixels")
         return pixels
 
 
@@ -163,6 +167,15 @@ class Loader:
                     f"a batch of {stream.batch} does not divide by {world} ranks",
                     hint=f"batch={max(1, round(stream.batch / world)) * world}",
                 )
+            for name, view in stream.views.items():
+                if view.like is None:
+                    continue
+                if view.like not in stream.views or stream.views[view.like].like is not None:
+                    raise FovealError(
+                        f"view '{name}' is like '{view.like}', which is no view of stream "
+                        f"'{stream.name}' with draws of its own",
+                        hint=f"views: {', '.join(stream.views)}",
+                    )
         self.set_groups(None)
 
     def set_groups(self, groups: NDArray[np.int64] | None) -> None:
@@ -261,15 +274,14 @@ class Loader:
         keys: dict[str, rng.Key],
     ) -> int:
         """Fills one slot of every view; returns the sample that was used."""
-        members = self._members[stream.name]
+        order, members = self._orders[stream.name], self._members[stream.name]
         for attempt in range(_ATTEMPTS):
             try:
                 pixels = self.table.read(row)
                 break
             except BadImage as error:
                 self.bad.add(self.table.source.name(int(self.table.image[row])), error)
-                n = len(self.table) if members is None else len(members)
-                row = substitute(self.seed, stream.name, position, attempt, n)
+                row = order.substitute(position, attempt)
                 row = row if members is None else int(members[row])
         else:
             raise FovealError(

@@ -53,6 +53,19 @@ class Order:
             out[at] = self._round(int(r), offsets[at])
         return out
 
+    def substitute(self, position: int, attempt: int) -> int:
+        """The sample used instead of one that cannot be read: the same on every rank and resume.
+
+        With groups it is one of a group that is drawn, too.
+        """
+        key = rng.key(self.seed, "substitute", self.stream)
+        at = np.array([position], np.int64)
+        if self._members is None:
+            return int(rng.integers(key, at, 1, self.n, part=attempt)[0, 0])
+        group, member = rng.integers(key, at, 2, 2**62, part=attempt)[0].tolist()
+        members = self._members[group % len(self._members)]
+        return int(members[member % len(members)])
+
     def _round(self, number: int, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
         key = rng.key(self.seed, "order", self.stream, number)
         if self._members is None:
@@ -71,9 +84,3 @@ class Order:
                 chosen = rng.integers(inner, draws[at], 1, len(members))[:, 0]
             out[at] = members[chosen]
         return out
-
-
-def substitute(seed: int, stream: str, position: int, attempt: int, n: int) -> int:
-    """The sample used instead of one that cannot be read: the same on every rank and resume."""
-    key = rng.key(seed, "substitute", stream)
-    return int(rng.integers(key, np.array([position], np.int64), 1, n, part=attempt)[0, 0])

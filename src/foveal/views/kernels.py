@@ -1,4 +1,4 @@
-"""Applying: pixels and a row of numbers become a view. Compiled, without the GIL, one call a sample.
+"""Applying: pixels and a row of numbers become a view. Compiled, without the GIL, one call each.
 
 Scratch is planar float32 [C, H, W] in [0, 1], so inner loops run over contiguous memory and the
 compiler vectorises them; nothing is rounded between operations.
@@ -36,15 +36,15 @@ def _weights(start: Any, length: Any, source: Any, size: Any, cubic: Any) -> Any
     scale = length / size
     stretch = max(scale, 1.0)
     support = (2.0 if cubic else 1.0) * stretch
-    low, high = int(math.floor(start)), int(math.ceil(start + length))
-    taps = int(math.ceil(support)) * 2 + 2
+    low, high = math.floor(start), math.ceil(start + length)
+    taps = math.ceil(support) * 2 + 2
     first = np.empty(size, np.int64)
     count = np.empty(size, np.int64)
     weights = np.zeros((size, taps), np.float32)
     for i in range(size):
         centre = start + (i + 0.5) * scale
-        a = max(low, int(math.floor(centre - support + 0.5)))
-        b = min(high, int(math.floor(centre + support + 0.5)))
+        a = max(low, math.floor(centre - support + 0.5))
+        b = min(high, math.floor(centre + support + 0.5))
         total = 0.0
         for j in range(a, b):
             total += _filter((j + 0.5 - centre) / stretch, cubic)
@@ -106,9 +106,7 @@ def _grey_of(x: Any, i: Any) -> Any:
     """BT.601 luma of pixel i of planar [C, N]."""
     if x.shape[0] == 1:
         return x[0, i]
-    return (
-        np.float32(0.2989) * x[0, i] + np.float32(0.587) * x[1, i] + np.float32(0.114) * x[2, i]
-    )
+    return np.float32(0.2989) * x[0, i] + np.float32(0.587) * x[1, i] + np.float32(0.114) * x[2, i]
 
 
 @njit(nogil=True, cache=True, fastmath=True)
@@ -153,8 +151,10 @@ def hue(x: Any, shift: Any) -> None:
         top = max(r, max(g, b))
         delta = top - min(r, min(g, b))
         safe = delta if delta > 0 else one
-        h = (g - b) / safe if top == r else (
-            np.float32(2) + (b - r) / safe if top == g else np.float32(4) + (r - g) / safe
+        h = (
+            (g - b) / safe
+            if top == r
+            else (np.float32(2) + (b - r) / safe if top == g else np.float32(4) + (r - g) / safe)
         )
         h += turn
         for c in range(3):
@@ -222,9 +222,7 @@ def blur(x: Any, sigma: Any, kernel: Any, zero: Any) -> None:
                 if 0 <= i < width:
                     line[i + radius] = target[i]
                 else:
-                    line[i + radius] = (
-                        np.float32(0) if zero else target[_reflected(i, width)]
-                    )
+                    line[i + radius] = np.float32(0) if zero else target[_reflected(i, width)]
             for i in range(width):
                 target[i] = w[0] * line[i + radius]
             for k in range(1, radius + 1):

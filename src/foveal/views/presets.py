@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from foveal.views.spec import Blur, Crop, Jitter, View
 
 
-def center_view(size: int, fraction: float = 0.875) -> View:
+def center_view(
+    size: int,
+    fraction: float = 0.875,
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic",
+) -> View:
     """The deterministic test view: the central square of ``fraction`` of the short side."""
     return View(
-        size=size, crop=Crop(kind="center", fraction=fraction), interpolation="bicubic", flip=0.0
+        size=size,
+        crop=Crop(kind="center", fraction=fraction),
+        interpolation=interpolation,
+        flip=0.0,
     )
 
 
@@ -22,9 +31,7 @@ def simclr_view(size: int = 224, *, strength: float = 1.0, blur: bool = True) ->
     return View(
         size=size,
         interpolation="bicubic",
-        jitter=Jitter(
-            p=0.8, brightness=0.8 * s, contrast=0.8 * s, saturation=0.8 * s, hue=0.2 * s
-        ),
+        jitter=Jitter(p=0.8, brightness=0.8 * s, contrast=0.8 * s, saturation=0.8 * s, hue=0.2 * s),
         grey=0.2,
         blur=Blur(p=0.5, border="zero") if blur else None,
     )
@@ -36,9 +43,7 @@ def byol_views(size: int = 224) -> tuple[View, View]:
         size=size,
         crop=Crop(kind="clipped"),
         interpolation="bicubic",
-        jitter=Jitter(
-            p=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, additive=True
-        ),
+        jitter=Jitter(p=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, additive=True),
         grey=0.2,
         blur=Blur(p=1.0),
     )
