@@ -128,7 +128,7 @@ class DeepCluster(Method):
         features_ND = run(
             lambda images: self.trunk(self.inputs(images))["pooled"], self.options.cluster_view
         )
-        before = self.assignments.cpu().numpy()
+        before = self.assignments.cpu().numpy().copy()
         found = torch.empty_like(self.assignments)
         if ranks.rank() == 0:
             white = pca_whiten(features_ND, self.options.pca)

@@ -1,0 +1,56 @@
+"""Every method at a size that trains in seconds: the listed ones by their small recipe, and toys."""
+
+import numpy as np
+from PIL import Image
+from toys import SIZE, TOYS, MaskedTokens
+
+from foveal.engine.plan import resized_options
+from foveal.methods import list_methods
+from foveal.recipe import Evaluation, Machine, Network, Optimiser, Recipe, Schedule, override
+from foveal.recipes import get_recipe
+
+PICTURES = 24
+NAMES = [*list_methods(), *(f"toys:{toy.__name__}" for toy in TOYS)]
+
+
+def tiny_recipe(name: str, **changes) -> Recipe:
+    """8 pictures a step, 3 steps an epoch, two epochs."""
+    if name in list_methods():
+        base = get_recipe(f"{name}/doom")
+        options = resized_options(name, base.options, SIZE)
+    else:
+        base, options = Recipe(method=name, epochs=1), {}
+    vit = name == f"toys:{MaskedTokens.__name__}"
+    network = (
+        Network(name="vit_tiny", extra={"patch_size": 4, "img_size": SIZE, "depth": 2})
+        if vit
+        else Network(name="small", width=0.25)
+    )
+    return override(
+        base.model_copy(update={"options": options, "network": network}),
+        {
+            "batch": 8,
+            "epochs": 2.0,
+            "evaluation": Evaluation(size=SIZE, fraction=1.0).model_dump(),
+            "optimiser": Optimiser(name="sgd", lr=0.05, scaling="none").model_dump(),
+            "schedule": Schedule(warmup=0.3).model_dump(),
+            "machine": Machine(threads=1, monitor_every=100.0, log_every=1).model_dump(),
+            **changes,
+        },
+    )
+
+
+def write_pictures(folder, n=PICTURES, classes=2, side=20):
+    """Class folders of blobs on gradients; every class has its own colour and upright."""
+    generator = np.random.default_rng(0)
+    ramp = np.linspace(0, 120, side)[:, None, None]
+    for i in range(n):
+        c = i % classes
+        picture = np.zeros((side, side, 3)) + ramp + generator.integers(0, 60, 3)
+        y, x = generator.integers(2, side - 8, 2)
+        picture[y : y + 6, x : x + 6, c % 3] += 110
+        picture += generator.normal(0, 8, picture.shape)
+        path = folder / f"class{c}" / f"{i:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(path)
+    return folder
