@@ -17,7 +17,11 @@ class BadFile:
 
     Attributes:
         name: As in the source.
-        kind: A short stable word: ``empty``, ``truncated``, ``bomb``, ...
+        kind: A short stable word. Of files: ``empty``, ``truncated``, ``damaged``, ``zeros``,
+            ``web_page``, ``not_a_picture``, ``bomb`` (too many pixels), ``depth`` (more than 8
+            bits or 4 channels), ``link`` (leads nowhere), ``folder``, ``permission``, ``disk``,
+            ``missing`` and ``changed`` (since the scan). Of data sets: ``dataset`` (it raised),
+            ``shape`` (no picture), ``box`` (an empty region).
         reason: In words.
     """
 

@@ -39,6 +39,9 @@ _PLUGINS = (
 EXTENSIONS = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif",
 )  # fmt: skip
+# Pillow's own bomb warning comes below our limit, and its notes on odd metadata say nothing about
+# pixels. Once and for all, since catch_warnings is not safe in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF")  # MPO opens as JPEG
 # A decompression bomb beyond, for Pillow too; the largest cameras make 150 million.
 MAX_PIXELS = 178_000_000
@@ -222,18 +225,14 @@ def _check_size(width: int, height: int) -> None:
 
 def _decode_with_pillow(data: bytes) -> Picture:
     try:
-        with warnings.catch_warnings():
-            # Pillow's own bomb warning comes below our limit; its notes on odd metadata say
-            # nothing about the pixels.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-                _check_size(*image.size)
-                bits = _depth(image, data)
-                mode = _mode(image)
-                upright = ImageOps.exif_transpose(image)
-                pixels = pixels_of(upright)
-                kind = "JPEG" if image.format == "MPO" else str(image.format)
-                return Picture(pixels, kind, mode, bits)
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            _check_size(*image.size)
+            bits = _depth(image, data)
+            mode = _mode(image)
+            upright = ImageOps.exif_transpose(image)
+            pixels = pixels_of(upright)
+            kind = "JPEG" if image.format == "MPO" else str(image.format)
+            return Picture(pixels, kind, mode, bits)
     except BadImage:
         raise
     except UnidentifiedImageError:
@@ -296,7 +295,7 @@ def _unidentified(data: bytes) -> BadImage:
     """Why Pillow does not even open it."""
     kind = next((name for start, name in _SIGNATURES if data.startswith(start)), None)
     if kind is None or (kind == "WebP" and data[8:12] != b"WEBP"):
-        return BadImage("not_a_picture", _what_it_is(data))
+        return BadImage(*_what_it_is(data))
     if _is_cut(data):
         return BadImage("truncated", "the file ends in the middle of the picture")
     if kind == "TIFF":
@@ -331,13 +330,13 @@ def _is_cut(data: bytes) -> bool:
     return data[:4] == b"GIF8" and b"\x3b" not in data[-2:]
 
 
-def _what_it_is(data: bytes) -> str:
-    """A guess for a file that is no picture."""
+def _what_it_is(data: bytes) -> tuple[str, str]:
+    """Kind and reason of a file that is no picture."""
     head = data[:512].lstrip().lower()
     if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<svg")):
-        return "a web page or drawing with the name of a picture"
-    if not any(data[:512]):
-        return "nothing but zero bytes: an interrupted download or copy"
+        return "web_page", "a web page or drawing with the name of a picture"
+    if not any(data[:4096]):
+        return "zeros", "nothing but zero bytes: an interrupted download or copy"
     if data[:4] in (b"%PDF", b"PK\x03\x04"):
-        return "a document or archive with the name of a picture"
-    return "not a picture of a known format"
+        return "not_a_picture", "a document or archive with the name of a picture"
+    return "not_a_picture", "not a picture of a known format"
