@@ -97,5 +97,6 @@ class Backbone(nn.Module):
             raise FovealError(
                 f"{self.spec['name']} has no tokens to mask", hint="a ViT, e.g. --backbone vit_tiny"
             )
-        found: Tensor = self.body.tokens(x, keep, mask, mask_token)
+        body: Any = self.body
+        found: Tensor = body.tokens(x, keep, mask, mask_token)
         return found

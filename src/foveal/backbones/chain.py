@@ -1,0 +1,89 @@
+"""A trunk of named stages in a row: what our small network, the AlexNets and NIN are made of.
+
+Legend: B images, C channels, H, W pixels, D features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from foveal.backbones.base import End
+from foveal.errors import FovealError
+
+
+class Built(NamedTuple):
+    """What a family's builder returns."""
+
+    body: nn.Module
+    ends: tuple[End, ...]
+    dim: int
+
+
+class Chain(nn.Module):
+    """Stages in order, then a top that makes the pooled vector.
+
+    Args:
+        stages: Name -> layers; every name can be asked for as an end point.
+        top: The last stage's map [B, C, h, w] -> ``pooled`` [B, D].
+    """
+
+    def __init__(self, stages: Mapping[str, nn.Module], top: nn.Module) -> None:
+        super().__init__()
+        self.stages = nn.ModuleDict(stages)
+        self.top = top
+
+    def forward(self, x: Tensor, ends: tuple[str, ...] = ()) -> dict[str, Tensor]:
+        """[B, C, H, W] -> the asked end points, and ``pooled`` [B, D]."""
+        found: dict[str, Tensor] = {}
+        for name, stage in self.stages.items():
+            x = stage(x)
+            if name in ends:
+                found[name] = x
+        found["pooled"] = self.top(x)
+        return found
+
+
+def global_average() -> nn.Sequential:
+    """[B, C, h, w] -> [B, C]."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def scaled(channels: int, width: float) -> int:
+    """Channels at a width factor: the nearest multiple of 8, at least 8."""
+    return max(8, int(channels * width / 8 + 0.5) * 8)
+
+
+def norm_layer(kind: str | None, channels: int) -> nn.Module:
+    """A norm over maps of ``channels``.
+
+    Args:
+        kind: ``batch`` (also None); ``group``: at most 32 groups; ``layer``: over all channels and
+            cells of one picture.
+        channels: Of the map.
+    """
+    if kind in (None, "batch"):
+        return nn.BatchNorm2d(channels)
+    if kind == "group":
+        return nn.GroupNorm(math.gcd(32, channels), channels)
+    if kind == "layer":
+        return nn.GroupNorm(1, channels)
+    raise FovealError(f"there is no norm '{kind}'", hint="norm=batch, group or layer")
+
+
+def he_normal(module: nn.Module) -> None:
+    """Convolutions N(0, sqrt(2 / (kh * kw * channels out))), their biases 0 (He et al. 2015)."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            outputs = layer.kernel_size[0] * layer.kernel_size[1] * layer.out_channels
+            nn.init.normal_(layer.weight, 0.0, math.sqrt(2.0 / outputs))
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def refuse(name: str, argument: str, value: Any, hint: str) -> FovealError:
+    """The error for a value a family cannot honour."""
+    return FovealError(f"{name} cannot be built with {argument}={value!r}", hint=hint)

@@ -1,0 +1,372 @@
+"""timm behind the contract: the only module that touches timm's internals.
+
+Legend: B images, C channels, H, W pixels, P patches, N tokens (prefix tokens and patches), D
+features.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from timm import create_model, list_models
+from timm import is_model as timm_knows
+from timm.layers import resample_abs_pos_embed
+from timm.models import model_entrypoint
+from torch import Tensor, nn
+
+from foveal.backbones.base import End
+from foveal.backbones.chain import Built, he_normal
+from foveal.errors import FovealError
+from foveal.recipe import nearest
+
+_NORMS = {"batch": "batchnorm2d", "group": "groupnorm", "layer": "groupnorm1"}
+_RESNET = "timm.models.resnet"
+_PREACTIVATION = "timm.models.resnetv2"
+# Transformers of the plain ViT class, whose position embedding can be resampled.
+_VITS = {"timm.models.vision_transformer", "timm.models.deit"}
+
+
+class TimmTrunk(nn.Module):
+    """A timm network without its classifier.
+
+    Args:
+        net: Made with ``num_classes=0``.
+        rows: End point -> its row in timm's ``forward_intermediates``.
+    """
+
+    def __init__(self, net: nn.Module, rows: dict[str, int]) -> None:
+        super().__init__()
+        self.net = net
+        self.rows = rows
+
+    def forward(self, x: Tensor, ends: tuple[str, ...] = ()) -> dict[str, Tensor]:
+        """[B, C, H, W] -> the asked end points [B, C', h, w], and ``pooled`` [B, D]."""
+        if not ends:
+            return {"pooled": self.net(x)}
+        net: Any = self.net
+        order = sorted(ends, key=self.rows.__getitem__)
+        last, maps = net.forward_intermediates(x, indices=[self.rows[name] for name in order])
+        return {**dict(zip(order, maps, strict=True)), "pooled": net.forward_head(last)}
+
+
+class TimmTransformer(TimmTrunk):
+    """A plain vision transformer: any size its patch divides, and tokens to drop or replace."""
+
+    def forward(self, x: Tensor, ends: tuple[str, ...] = ()) -> dict[str, Tensor]:
+        """[B, C, H, W] -> the asked end points [B, D, h, w], and ``pooled`` [B, D]."""
+        self._check_size(x)
+        return super().forward(x, ends)
+
+    def tokens(
+        self,
+        x: Tensor,
+        keep: Tensor | None = None,
+        mask: Tensor | None = None,
+        mask_token: Tensor | None = None,
+    ) -> Tensor:
+        """Normed tokens of the last block [B, N, D], prefix tokens first.
+
+        Args:
+            x: Images [B, C, H, W].
+            keep: int64 [B, K]: patches kept before the blocks, in this order.
+            mask: bool [B, P]: patches replaced by ``mask_token`` before positions are added.
+            mask_token: [D].
+        """
+        self._check_size(x)
+        net: Any = self.net
+        z = net.patch_embed(x)
+        if mask is not None:
+            if mask_token is None:
+                raise FovealError("a mask was given without the token that replaces the patches")
+            # [B, h, w, D] or [B, P, D], as the position embedding wants it.
+            where = mask.reshape(*z.shape[:-1], 1)
+            z = torch.where(where, mask_token.to(z.dtype), z)
+        z = net._pos_embed(z)
+        if keep is not None:
+            prefix = net.num_prefix_tokens
+            rows = keep.unsqueeze(-1).expand(-1, -1, z.shape[-1])
+            z = torch.cat([z[:, :prefix], z[:, prefix:].gather(1, rows)], 1)
+        tokens: Tensor = net.norm(net.blocks(net.norm_pre(net.patch_drop(z))))
+        return tokens
+
+    def resample_positions(self, name: str, value: Tensor) -> Tensor | None:
+        """Another grid's position embedding [1, N, D] for this grid; None if it is none."""
+        net: Any = self.net
+        own = net.pos_embed
+        if name != "net.pos_embed" or value.dim() != 3 or value.shape[2] != own.shape[2]:
+            return None
+        prefix = 0 if net.no_embed_class else net.num_prefix_tokens
+        side = math.isqrt(value.shape[1] - prefix)
+        if side * side != value.shape[1] - prefix:
+            return None
+        resampled: Tensor = resample_abs_pos_embed(
+            value, list(net.patch_embed.grid_size), [side, side], num_prefix_tokens=prefix
+        )
+        return resampled
+
+    def _check_size(self, x: Tensor) -> None:
+        net: Any = self.net
+        ph, pw = net.patch_embed.patch_size
+        if x.shape[-2] % ph or x.shape[-1] % pw:
+            raise FovealError(
+                f"pictures of {x.shape[-2]}x{x.shape[-1]} are not made of whole {ph}x{pw} patches",
+                hint=f"a size that {ph} divides, or network.extra.patch_size",
+            )
+
+
+def is_model(name: str) -> bool:
+    """Whether timm has an architecture of this name (a weight tag after a dot is allowed)."""
+    return bool(timm_knows(name.partition(".")[0]))
+
+
+def model_names() -> list[str]:
+    """Timm's architectures."""
+    return list(list_models())
+
+
+def honours(name: str) -> set[str]:
+    """The common arguments of ``build_backbone`` that make sense for this model."""
+    module = _module(name)
+    if module == _RESNET:
+        return {"width", "stem", "norm", "output_stride"}
+    if module in _VITS:
+        return {"stem"}
+    if module == _PREACTIVATION:
+        return {"output_stride", "last_relu", "stem"}
+    return {"output_stride", "stem"}
+
+
+def build(
+    name: str,
+    *,
+    in_chans: int,
+    extra: dict[str, Any],
+    width: float = 1.0,
+    stem: str | None = None,
+    norm: str | None = None,
+    output_stride: int | None = None,
+    last_relu: bool | None = None,
+) -> Built:
+    """A timm network with freshly drawn weights."""
+    vit = _module(name) in _VITS
+    _check_stem(name, stem)
+    if norm is not None and norm not in _NORMS:
+        raise FovealError(f"there is no norm '{norm}'", hint=nearest(norm, list(_NORMS)))
+    plain = output_stride if stem != "patch" else None
+    net: Any = _create(name, create_arguments(name, in_chans, norm, plain, extra), width)
+    strides = 1.0
+    if _module(name) == _RESNET:
+        if width != 1.0:
+            _widen_stem(net, width, in_chans)
+        if stem == "small":
+            _small_stem(net)
+            strides = 0.25
+        elif stem == "patch":
+            if output_stride not in (None, 8):
+                raise FovealError(f"{name} with stem=patch has output_stride=8 and no other")
+            _patch_stem(net)
+            strides = 0.5
+    if last_relu is False:
+        net.norm.act = nn.Identity()
+    rows, ends = _end_points(net, strides)
+    body = TimmTransformer(net, rows) if vit else TimmTrunk(net, rows)
+    dim = getattr(net, "head_hidden_size", None) or net.num_features
+    return Built(body, tuple(ends), int(dim))
+
+
+def create_arguments(
+    name: str,
+    in_chans: int,
+    norm: str | None = None,
+    output_stride: int | None = None,
+    extra: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Plain keyword arguments of ``timm.create_model`` for a network of ours."""
+    arguments: dict[str, Any] = {"num_classes": 0, "in_chans": in_chans}
+    if _module(name) in _VITS:
+        arguments["dynamic_img_size"] = True
+    if norm is not None:
+        arguments["norm_layer"] = _NORMS[norm]
+    if output_stride is not None:
+        arguments["output_stride"] = output_stride
+    return {**arguments, **(extra or {})}
+
+
+def timm_spec(spec: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """``(name, arguments)`` with which timm itself makes the network of a spec.
+
+    None where it is not one unmodified timm network.
+    """
+    spec = dict(spec)
+    name, in_chans = spec.pop("name"), spec.pop("in_chans")
+    changed = {
+        "width": spec.pop("width", 1.0) != 1.0,
+        "last_relu": spec.pop("last_relu", None) is False,
+        "stem": spec.pop("stem", None) not in (None, "image")
+        and not (is_model(name) and _module(name) in _VITS),
+    }
+    if not is_model(name) or any(changed.values()):
+        return None
+    norm, stride = spec.pop("norm", None), spec.pop("output_stride", None)
+    return name, create_arguments(name, in_chans, norm, stride, spec)
+
+
+def pretrained_state(name: str) -> dict[str, Tensor]:
+    """Weights that timm publishes under a name; the one thing that may download.
+
+    Raises:
+        FovealError: Unknown name, no such weights, or no network.
+    """
+    if not is_model(name):
+        raise FovealError(f"timm has no model '{name}'", hint=nearest(name, model_names()))
+    try:
+        net = create_model(name, pretrained=True)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise FovealError(
+            f"timm's weights '{name}' cannot be loaded: {error}",
+            hint="check the connection, or download the file yourself and give its path",
+        ) from error
+    state: dict[str, Tensor] = net.state_dict()
+    return state
+
+
+def pretrained_values(name: str) -> dict[str, Any]:
+    """Interpolation and crop share timm records for a model: what its readers expect."""
+    net: Any = create_model(name, num_classes=0)
+    config: dict[str, Any] = net.pretrained_cfg
+    return {key: config[key] for key in ("interpolation", "crop_pct") if key in config}
+
+
+def load_exported(folder: str) -> nn.Module:
+    """A network from a folder in timm's hub layout, through timm's own loader."""
+    net: nn.Module = create_model(f"local-dir:{folder}", pretrained=True, num_classes=0)
+    return net
+
+
+def _module(name: str) -> str:
+    return str(model_entrypoint(name.partition(".")[0]).__module__)
+
+
+def _create(name: str, arguments: dict[str, Any], width: float) -> nn.Module:
+    if width != 1.0:
+        arguments = {**arguments, "channels": [round(c * width) for c in (64, 128, 256, 512)]}
+    try:
+        net: nn.Module = create_model(name, pretrained=False, **arguments)
+    except TypeError as error:
+        found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if found is None:
+            raise FovealError(f"timm cannot build {name}: {error}") from error
+        raise FovealError(
+            f"{name} has no argument '{found[1]}'",
+            hint="see timm's documentation of the model, or choose another backbone",
+        ) from error
+    except (AssertionError, NotImplementedError, ValueError, RuntimeError) as error:
+        reason = str(error) or type(error).__name__
+        raise FovealError(f"timm refuses {name} with {arguments}: {reason}") from error
+    return net
+
+
+def _check_stem(name: str, stem: str | None) -> None:
+    module = _module(name)
+    possible = {None, "image"}
+    if module == _RESNET:
+        possible |= {"small", "patch"}
+    if module in _VITS:
+        possible |= {"patch"}
+    if stem not in possible:
+        words = ", ".join(sorted(s for s in possible if s))
+        raise FovealError(
+            f"{name} cannot be built with stem={stem!r}",
+            hint=f"stem={words} here; stem=small is for small and timm's ResNets",
+        )
+
+
+def _end_points(net: Any, strides: float) -> tuple[dict[str, int], list[End]]:
+    """Names of timm's feature rows, and the end points they are."""
+    rows: dict[str, int] = {}
+    ends: list[End] = []
+    if not hasattr(net, "forward_intermediates"):
+        return rows, ends
+    stage = 0
+    for row, info in enumerate(net.feature_info):
+        module = str(info["module"])
+        if hasattr(net, "patch_embed") and (found := re.fullmatch(r"blocks\.(\d+)", module)):
+            name = f"block{found[1]}"
+        elif re.match(r"(act|bn|conv|norm|stem)", module):
+            name = "stem"
+        else:
+            stage += 1
+            name = f"stage{stage}"
+        rows[name] = row
+        ends.append(End(name, int(info["num_chs"]), max(1, int(info["reduction"] * strides))))
+    return rows, ends
+
+
+def _widen_stem(net: Any, width: float, in_chans: int) -> None:
+    """Scales what timm's ``channels`` leaves at 64: the stem and what reads it."""
+    channels = round(64 * width)
+    if not isinstance(net.conv1, nn.Conv2d):
+        raise FovealError(
+            "width is for ResNets with the 7x7 stem, not for the deep-stem variants",
+            hint="resnet18, resnet34, resnet50, resnet101, ...",
+        )
+    net.conv1 = _like(net.conv1, in_chans, channels)
+    net.bn1 = type(net.bn1)(channels)
+    first = net.layer1[0]
+    first.conv1 = _like(first.conv1, channels, first.conv1.out_channels)
+    if first.downsample is not None:
+        out = first.downsample[-1].weight.shape[0]
+        # Width 1 has no projection where the channels agree, so a wider network has none.
+        if out == channels:
+            first.downsample = None
+        else:
+            conv = next(m for m in first.downsample if isinstance(m, nn.Conv2d))
+            at = list(first.downsample).index(conv)
+            first.downsample[at] = _like(conv, channels, out)
+    net.feature_info[0]["num_chs"] = channels
+
+
+def _like(conv: nn.Conv2d, channels_in: int, channels_out: int, **changes: Any) -> nn.Conv2d:
+    """A freshly drawn convolution of the same kind."""
+    arguments: dict[str, Any] = {
+        "kernel_size": conv.kernel_size,
+        "stride": conv.stride,
+        "padding": conv.padding,
+        "bias": conv.bias is not None,
+    }
+    new = nn.Conv2d(channels_in, channels_out, **{**arguments, **changes})
+    he_normal(new)
+    return new
+
+
+def _small_stem(net: Any) -> None:
+    """3x3 stride-1 stem and no max pool (SimCLR, appendix B.9, for CIFAR-10)."""
+    if isinstance(net.conv1, nn.Conv2d):
+        old = net.conv1
+        net.conv1 = _like(
+            old, old.in_channels, old.out_channels, kernel_size=3, stride=1, padding=1
+        )
+    else:
+        net.conv1[0].stride = (1, 1)
+    net.maxpool = nn.Identity()
+
+
+def _patch_stem(net: Any) -> None:
+    """Root convolution and last stage of stride 1 (Kolesnikov et al. 2019, for 64-px patches)."""
+    first = net.conv1 if isinstance(net.conv1, nn.Conv2d) else net.conv1[0]
+    first.stride = (1, 1)
+    block = net.layer4[0]
+    unstride: Callable[[nn.Module], None] = _set_stride_one
+    block.apply(unstride)
+    net.feature_info[-1]["reduction"] //= 2
+
+
+def _set_stride_one(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        module.stride = (1, 1)
+    elif isinstance(module, nn.AvgPool2d):
+        module.stride = 1

@@ -1,0 +1,100 @@
+"""An encoder in one safetensors file: its weights, and how to build it, as plain values.
+
+The metadata of the file holds under ``foveal`` a JSON object: ``format`` (1), ``encoder`` (see
+``Encoder.describe``) and ``about`` (whatever the writer says of it: recipe, version, seed).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from foveal.backbones.encoder import Encoder
+from foveal.backbones.loading import read_safetensors, weights_file
+from foveal.core.files import atomic_path
+from foveal.errors import FovealError
+
+FORMAT = 1
+_KEY = "foveal"
+
+
+def save_encoder(encoder: Encoder, path: str | Path, about: dict[str, Any]) -> None:
+    """Writes an encoder; readers see the old file or the whole new one.
+
+    Args:
+        encoder: Its parameters and buffers are written in their own precision, from any device.
+        path: Ends in ``.safetensors``.
+        about: Plain values that are kept with it.
+    """
+    header = {"format": FORMAT, "encoder": encoder.describe(), "about": about}
+    # A layer used twice has two names for one memory, which safetensors refuses: a copy each.
+    state = {
+        name: value.detach().to("cpu").clone(memory_format=torch.contiguous_format)
+        for name, value in encoder.state_dict().items()
+    }
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, {_KEY: json.dumps(header, allow_nan=False)})
+
+
+def load_encoder(path: str | Path) -> Encoder:
+    """The encoder of a run folder, an exported folder or a file, in eval mode on the CPU.
+
+    Raises:
+        FovealError: Nothing there, an unfinished run, a damaged file or a foreign one.
+    """
+    path = _file(path)
+    header = read_header(path)
+    try:
+        encoder = Encoder.from_description(header["encoder"])
+        encoder.load_state_dict(read_safetensors(path))
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise FovealError(
+            f"{path} does not fit this version of foveal: {error}",
+            hint=f"the version that wrote it: {header.get('about', {}).get('version', 'unknown')}",
+        ) from error
+    return encoder.eval()
+
+
+def read_about(path: str | Path) -> dict[str, Any]:
+    """What the writer of an encoder's file said of it."""
+    about: dict[str, Any] = read_header(_file(path)).get("about", {})
+    return about
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The description in the metadata of a file; no tensor is read.
+
+    Raises:
+        FovealError: It is damaged, or foveal did not write it.
+    """
+    if not path.is_file():
+        raise FovealError(f"there is no file {path}", hint="a run folder or a .safetensors file")
+    try:
+        with safe_open(path, "pt") as f:
+            metadata = f.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise FovealError(
+            f"{path} is damaged or no safetensors file: {error}", hint="export or copy it again"
+        ) from error
+    if _KEY not in metadata:
+        raise FovealError(
+            f"{path} was not written by foveal: it does not say which network it is for",
+            hint=f"foveal pretrain DATA --out RUN --backbone NAME --init {path}",
+        )
+    header: dict[str, Any] = json.loads(metadata[_KEY])
+    if header.get("format") != FORMAT:
+        raise FovealError(
+            f"{path} has format {header.get('format')}, and this version of foveal reads {FORMAT}",
+            hint="pip install --upgrade foveal",
+        )
+    return header
+
+
+def _file(path: str | Path) -> Path:
+    path = Path(path)
+    return weights_file(path) if path.is_dir() else path
