@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from foveal.benchmarks.doom import objects
+from foveal.benchmarks.doom import clips, objects, pile, scenes
 from foveal.benchmarks.doom.jobs import Job, run_jobs
 from foveal.benchmarks.doom.world import TEST_MAPS, TRAIN_MAPS, wad_path
 from foveal.core.cores import available_cores
@@ -29,7 +29,12 @@ __all__ = ["SETS", "DoomSet", "make_doom"]
 # Raised when the same seed gives other pictures than before.
 FORMAT = 1
 
-_MODULES: dict[str, ModuleType] = {"objects": objects}
+_MODULES: dict[str, ModuleType] = {
+    "pile": pile,
+    "clips": clips,
+    "objects": objects,
+    "scenes": scenes,
+}
 SETS = tuple(_MODULES)
 
 

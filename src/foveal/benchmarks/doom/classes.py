@@ -51,3 +51,12 @@ CLASSES: dict[str, str] = {
     "dead_cacodemon": "DeadCacodemon",
     "dead_marine": "DeadMarine",
 }
+
+MONSTERS: tuple[str, ...] = tuple(CLASSES.values())[:13]
+
+_NAMES = {actor.lower(): name for name, actor in CLASSES.items()}
+
+
+def name_of(actor: str) -> str | None:
+    """The class of an actor, if it is one of ``CLASSES``; ViZDoom's spelling of case varies."""
+    return _NAMES.get(actor.lower())

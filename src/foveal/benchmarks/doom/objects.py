@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from foveal.benchmarks.doom.classes import CLASSES
+from foveal.benchmarks.doom.classes import CLASSES, name_of
 from foveal.benchmarks.doom.jobs import Job
 from foveal.benchmarks.doom.world import (
     TEST_MAPS,
@@ -29,24 +29,23 @@ from foveal.benchmarks.doom.world import (
 from foveal.errors import FovealError
 
 SIDE = 64
-_PER_CLASS = {"train": 320, "test": 110}
+_PER_CLASS = {"train": 305, "test": 102}
 _SURPLUS = 1.6
 _SCENES_AT_LEAST = 20
-_SCENES_PER_CROP = 30
+_SCENES_PER_CROP = 22
 RESOLUTION = (640, 480)
 LOOSE = (1.3, 2.2)  # side of the crop / larger side of the object's box
 _BOX = (28, 400)  # px, larger side of the box
 _MASK = 220  # px
 _COVERED = 0.2  # share of the outline that may touch something nearer
 _RIVAL = 0.6  # the largest other object in the crop / the object
-_DARK = (32.0, 20.0)  # mean luma of the object and of the crop, of 255
+_DARK = (20.0, 20.0)  # mean luma of the object and of the crop, of 255
 _CONTRAST = 9.0  # standard deviation of luma in the crop
 _LOOKS = 8
 _CROPS_PER_OBJECT = 2
 _SCENES_PER_EPISODE = 10
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-_NAMES = {actor.lower(): name for name, actor in CLASSES.items()}
 
 
 def plan(folder: Path, *, size: float, seed: int) -> list[Job]:
@@ -164,9 +163,9 @@ def render_map(folder: Path, *, map_name: str, split: str, seed: int, share: int
 
 def _actors(dice: Dice, wanted: list[str]) -> list[str]:
     """Six to nine actors, half of them among the classes that lag most."""
-    lagging = wanted[: max(4, len(wanted) // 3)]
+    lagging = wanted[: max(4, len(wanted) // 4)]
     count = 6 + dice.integer(4)
-    return [CLASSES[dice.choice(lagging if i % 2 == 0 else wanted)] for i in range(count)]
+    return [CLASSES[dice.choice(lagging if i % 3 else wanted)] for i in range(count)]
 
 
 def _crops(frame: Frame, dice: Dice) -> Iterator[tuple[str, Seen, NDArray[np.uint8]]]:
@@ -175,7 +174,7 @@ def _crops(frame: Frame, dice: Dice) -> Iterator[tuple[str, Seen, NDArray[np.uin
     for seen in frame.seen:
         # Drawn for every object, used or not, so that thresholds do not shift the draws.
         loose, right, down = dice.uniform(*LOOSE), dice.uniform(), dice.uniform()
-        name = _NAMES.get(seen.name.lower())
+        name = name_of(seen.name)
         if name is None or not visible(frame, seen):
             continue
         x, y, w, h = seen.box

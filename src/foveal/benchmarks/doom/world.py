@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from foveal.core import rng
 from foveal.errors import FovealError
@@ -25,6 +26,11 @@ MAPS = tuple(f"MAP{n:02d}" for n in range(1, 33))
 # Every fourth map, so that both parts hold early (small, bright) and late (large, dark) maps.
 TEST_MAPS = MAPS[3::4]
 TRAIN_MAPS = tuple(m for m in MAPS if m not in TEST_MAPS)
+
+# ViZDoom's depth buffer has 8 bits: a step is 7.34 map units, and what lies farther than 254 steps
+# reads 255. Fitted to 2,900 sprites whose distance along the optical axis the game tells
+# (residual 2.1 units: that of the rounding).
+DEPTH_UNIT, DEPTH_OFFSET = 7.34, 6.0
 
 _T = TypeVar("_T")
 _VOID = -32000  # z of what lies outside, map units
@@ -154,6 +160,7 @@ class World:
         )
         # The map's own power-ups stay away: picking one up recolours the whole picture.
         game.add_game_args("+sv_cheats 1 +alwaysapplydmflags 1 +sv_noitems 1")
+        game.add_game_args("+cl_showsecretmessage 0")
         self._game = game
         try:
             game.init()
@@ -260,10 +267,11 @@ def set_scene(world: World, dice: Dice, actors: Sequence[str]) -> None:
             break
     else:
         raise FovealError(f"{world.map_name} has no place to stand on")
+    retreat = dice.uniform(0.2, 1.1)  # small things must be seen from near, large ones from far
     for actor in actors:
         world.summon(actor, dice.uniform(0, 360))
         world.step(
-            dice.uniform(-50, -10), dice.uniform(-40, 40), dice.uniform(-50, 50),
+            retreat * dice.uniform(-50, -10), dice.uniform(-40, 40), dice.uniform(-50, 50),
             tics=3 + dice.integer(6), draw=False,
         )  # fmt: skip
 
@@ -289,6 +297,52 @@ def wad_path() -> Path:
             hint="pip install --force-reinstall 'vizdoom>=1.2.4'",
         )
     return path
+
+
+def spread(n: int, maps: Sequence[str]) -> list[tuple[str, int]]:
+    """Shares ``n`` pictures out over maps as evenly as can be; maps without any are left out."""
+    shares = [n * (i + 1) // len(maps) - n * i // len(maps) for i in range(len(maps))]
+    return [(m, share) for m, share in zip(maps, shares, strict=True) if share]
+
+
+def clear_view(frame: Frame) -> bool:
+    """Whether a frame shows something: neither dark nor the wall before the agent's nose."""
+    grey = frame.image.mean(axis=2)
+    return bool(grey.mean() > 22 and grey.std() > 12 and np.median(frame.depth) > 6)
+
+
+def map_units(depth: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """Depth along the optical axis in map units; 0 where it is too far to be known."""
+    units = np.rint(depth * DEPTH_UNIT + DEPTH_OFFSET).astype(np.uint16)
+    return np.where(depth == 255, np.uint16(0), units)
+
+
+def intrinsics(resolution: tuple[int, int]) -> dict[str, Any]:
+    """The camera: Doom's field of view is 90 degrees, and its pixels are 1.2 times as tall as wide.
+
+    A point at (x right, y down, z ahead) map units appears at (fx x/z + cx, fy y/z + cy) px.
+    """
+    width, height = resolution
+    return {
+        "width": width,
+        "height": height,
+        "fx": width / 2,
+        "fy": 1.2 * width / 2,
+        "cx": (width - 1) / 2,
+        "cy": (height - 1) / 2,
+        "depth": {
+            "unit": "map unit",
+            "step": DEPTH_UNIT,
+            "farthest": round(254 * DEPTH_UNIT + DEPTH_OFFSET),
+            "unknown": 0,
+        },
+    }
+
+
+def save_jpeg(image: NDArray[np.uint8], path: Path) -> None:
+    """Writes uint8 [H, W, 3] with quality 92."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path, quality=92)
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,154 @@
+"""Training and test parts of labelled pictures, with one numbering of classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveal.core import rng
+from foveal.data.files import FileSource, open_folder, peeked
+from foveal.data.sources import Source, Subset, open_source
+from foveal.errors import FovealError
+
+_TEST_NAMES = ("test", "val", "valid", "validation")
+_HELD_OUT = 5  # one picture in so many
+_LAYOUT = "DATA/train/CLASS/*.jpg with DATA/test/CLASS/*.jpg, or DATA/CLASS/*.jpg"
+
+
+def load_splits(data: Any, *, seed: int = 0, channels: int | None = None) -> tuple[Source, Source]:
+    """The training and the test part of labelled pictures.
+
+    A folder with ``train`` and ``test`` (or ``val``, ``valid``, ``validation``) is taken as it is.
+    Of anything else that ``open_source`` reads and that has labels, a fifth of every class (at
+    least one picture) is held out, chosen by ``seed``; pictures without a label are left out.
+
+    Args:
+        data: What the user points at.
+        seed: Of the choice.
+        channels: 1 or 3, for both parts; None: 1 where both are grey, else 3.
+
+    Returns:
+        Train and test. Both have ``labels`` that count in the same ``classes``, those of the
+        training part, and the same ``channels``. A class without test pictures keeps its number.
+
+    Raises:
+        FovealError: There are no classes, only one, a class with a single picture where a part
+            has to be held out, or a class that only the test part has.
+    """
+    folders = _split_folders(data)
+    if folders is not None:
+        return _given(str(data), *folders, channels)
+    return _held_out(open_source(data, channels=channels), seed)
+
+
+def open_class_folder(
+    folder: str | Path, classes: list[str] | None = None, channels: int | None = None
+) -> FileSource:
+    """Pictures in one folder a class.
+
+    Args:
+        folder: Holds the class folders.
+        classes: The classes to count in; None: the folders, sorted by name.
+        channels: 1 or 3; None: 1 where all pictures looked at are grey, else 3.
+
+    Raises:
+        FovealError: A picture lies outside the class folders, there are fewer than two classes,
+            or one is not among ``classes``.
+    """
+    source = peeked(open_folder(str(folder), Path(folder)), channels)
+    parts = [Path(name).parts for name in source.names]
+    loose = [name for name, p in zip(source.names, parts, strict=True) if len(p) < 2]
+    if loose:
+        raise FovealError(
+            f"{folder} holds {len(loose)} pictures outside of class folders, e.g. {loose[0]}",
+            hint=f"one folder a class: {_LAYOUT}",
+        )
+    found = sorted({p[0] for p in parts})
+    if classes is None:
+        if len(found) < 2:
+            raise FovealError(
+                f"{folder} holds a single class, {found[0]}", hint=f"two or more: {_LAYOUT}"
+            )
+        classes = found
+    unknown = [name for name in found if name not in classes]
+    if unknown:
+        raise FovealError(
+            f"{folder} has {_named(unknown)}, which the training part does not have",
+            hint="the same class folders in both parts",
+        )
+    number = {name: i for i, name in enumerate(classes)}
+    source.classes = list(classes)
+    source.labels = np.array([number[p[0]] for p in parts], np.int64)
+    return source
+
+
+def _split_folders(data: Any) -> tuple[Path, Path] | None:
+    if not isinstance(data, str | Path):
+        return None
+    root = Path(data).expanduser()
+    if not root.is_dir():
+        return None
+    folders = {p.name.lower(): p for p in sorted(root.iterdir()) if p.is_dir()}
+    tests = [folders[name] for name in _TEST_NAMES if name in folders]
+    if "train" not in folders:
+        return None
+    if not tests:
+        raise FovealError(
+            f"{data} has train/ and none of {', '.join(f'{n}/' for n in _TEST_NAMES)}",
+            hint=f"{folders['train']}, of which a fifth is held out",
+        )
+    return folders["train"], tests[0]
+
+
+def _given(
+    root: str, train_folder: Path, test_folder: Path, channels: int | None
+) -> tuple[Source, Source]:
+    train = open_class_folder(train_folder, channels=channels)
+    test = open_class_folder(test_folder, train.classes, channels)
+    train.channels = test.channels = max(train.channels, test.channels)
+    return train, test
+
+
+def _held_out(source: Source, seed: int) -> tuple[Source, Source]:
+    if source.labels is None or source.classes is None:
+        raise FovealError(
+            f"{source.root} holds no classes to measure by: every picture must lie in the folder "
+            "of its class, with two or more classes of two or more pictures",
+            hint=f"{_LAYOUT}, or an .npz with images and labels",
+        )
+    if len(source.classes) < 2:
+        raise FovealError(f"{source.root} holds a single class, {source.classes[0]}")
+    counts = np.bincount(source.labels[source.labels >= 0], minlength=len(source.classes))
+    lonely = [name for name, n in zip(source.classes, counts, strict=True) if n == 1]
+    if lonely:
+        raise FovealError(
+            f"{source.root} has a single picture of {_named(lonely)}, and one must be held out",
+            hint="two or more pictures of each class",
+        )
+    test = np.zeros(len(source), bool)
+    for number, name in enumerate(source.classes):
+        test[_choose(np.flatnonzero(source.labels == number), seed, name)] = True
+    known = source.labels >= 0
+    parts = (np.flatnonzero(known & ~test), np.flatnonzero(known & test))
+    names = (f"{source.root} (four fifths)", f"{source.root} (a fifth held out)")
+    train_part, test_part = (
+        Subset(source, rows, name) for rows, name in zip(parts, names, strict=True)
+    )
+    return train_part, test_part
+
+
+def _choose(rows: NDArray[np.int64], seed: int, name: str) -> NDArray[np.int64]:
+    """A fifth of the rows of one class, at least one."""
+    if len(rows) == 0:
+        return rows
+    count = max(1, round(len(rows) / _HELD_OUT))
+    first = rng.permute(rng.key(seed, "splits", name), len(rows), np.arange(count))
+    return rows[first]
+
+
+def _named(names: list[str]) -> str:
+    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return f"{'class' if len(names) == 1 else 'classes'} {shown}"
