@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from foveal.core import rng
+from foveal.errors import FovealError
 from foveal.views import kernels as k
 from foveal.views import table as t
 from foveal.views.spec import View
@@ -87,7 +89,7 @@ def make_view(
     """
     image = np.ascontiguousarray(image)
     pixels = out if out.ndim == 4 else out[None]
-    _make(t.parameters(view), key[0], key[1], position, image, rows, pixels)
+    _make(_checked(view, image, rows, out), key[0], key[1], position, image, rows, pixels)
 
 
 def apply_rows(
@@ -96,6 +98,33 @@ def apply_rows(
     rows: NDArray[np.float32],
     out: NDArray[np.uint8],
 ) -> None:
-    """Applies given rows: a pure function of pixels and table."""
+    """Applies given rows: a pure function of pixels and table. Arguments as ``make_view``."""
     pixels = out if out.ndim == 4 else out[None]
-    _apply(np.ascontiguousarray(image), rows, t.parameters(view), pixels)
+    _apply(np.ascontiguousarray(image), rows, _checked(view, image, rows, out), pixels)
+
+
+def _checked(
+    view: View, image: NDArray[np.uint8], rows: NDArray[np.float32], out: NDArray[np.uint8]
+) -> NDArray[np.float64]:
+    """The parameters, where the arrays fit: compiled code would write past their ends."""
+    parameters, shape, row_shape, grey = _expected(view, image.shape[2])
+    if out.shape != shape or rows.shape != row_shape or 0 in image.shape:
+        raise ValueError(
+            f"image {image.shape}, rows {rows.shape}, out {out.shape}; this view makes rows "
+            f"{row_shape} and pixels {shape}"
+        )
+    if grey:
+        raise FovealError(
+            f"{grey} need three channels; the picture has {image.shape[2]}",
+            hint="View.without_colour()",
+        )
+    return parameters
+
+
+@functools.lru_cache(maxsize=256)
+def _expected(
+    view: View, channels: int
+) -> tuple[NDArray[np.float64], tuple[int, ...], tuple[int, int], str]:
+    """Parameters, shape of the pixels and of the rows, and operations these channels forbid."""
+    forbidden = ", ".join(view.needs_colour()) if channels != 3 else ""
+    return t.parameters(view), view.shape(channels), (view.parts, len(t.COLUMNS)), forbidden

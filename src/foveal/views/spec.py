@@ -73,6 +73,14 @@ class Blur(_Frozen):
     )
     border: Literal["reflect", "zero"] = "reflect"
 
+    @model_validator(mode="after")
+    def _possible(self) -> Blur:
+        if not 0 < self.sigma[0] <= self.sigma[1]:
+            raise ValueError("sigma must be (min, max) with 0 < min <= max")
+        if self.kernel is not None and self.kernel % 2 == 0:
+            raise ValueError(f"kernel={self.kernel}: its side is odd, so that it has a centre")
+        return self
+
 
 class Tiles(_Frozen):
     """A grid of tiles cut from the crop; each is coloured by its own draws.
@@ -138,7 +146,7 @@ class View(_Frozen):
         if self.blur is None:
             return 1
         if self.blur.kernel is not None:
-            return self.blur.kernel | 1
+            return self.blur.kernel
         side = self.size if self.tiles is None else self.tiles.size
         return (side // 10) | 1
 
@@ -159,7 +167,7 @@ class View(_Frozen):
         return self.model_copy(update={"jitter": jitter, "grey": 0.0})
 
     def resized(self, size: int) -> View:
-        """The same view with another output side; tiles and blur keep their proportions.
+        """The same view with another output side; tiles, padding and kernel keep their proportions.
 
         A kernel below 3 pixels blurs nothing: blur is dropped there, as SimCLR does on CIFAR.
         """
@@ -168,6 +176,8 @@ class View(_Frozen):
         if self.crop.kind == "resize_random":
             resize = max(size, round(self.crop.resize * ratio))
             changes["crop"] = self.crop.model_copy(update={"resize": resize})
+        if self.crop.kind == "pad_random":
+            changes["crop"] = self.crop.model_copy(update={"pad": round(self.crop.pad * ratio)})
         if self.tiles is not None:
             t = self.tiles
             changes["tiles"] = t.model_copy(
