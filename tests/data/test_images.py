@@ -112,7 +112,10 @@ def test_cmyk_is_plausible(picture):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize(("kind", "mode"), [("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGB")])
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGB"), ("TIFF", "RGB"), ("WEBP", "L")],
+)
 def test_pictures_stand_upright(picture, orientation, kind, mode):
     back = {
         2: [Image.Transpose.FLIP_LEFT_RIGHT],
@@ -128,9 +131,18 @@ def test_pictures_stand_upright(picture, orientation, kind, mode):
         stored = stored.transpose(turn)
     exif = Image.Exif()
     exif[274] = orientation
-    options = {"quality": 97, "subsampling": 0} if kind == "JPEG" else {}
-    found = decode(zoo.encoded(stored, kind, exif=exif, **options))
+    options = {"JPEG": {"quality": 97, "subsampling": 0}, "WEBP": {"lossless": True}}
+    found = decode(zoo.encoded(stored, kind, exif=exif, **options.get(kind, {})))
+    if kind == "WEBP":  # which knows no grey
+        picture, mode = picture.convert("L"), "RGB"
     close(found.pixels, picture.convert(mode), 12 if kind == "JPEG" else 0)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_broken_note_on_orientation_costs_no_picture(picture, kind):
+    clean = decode(zoo.encoded(picture, kind)).pixels
+    for note in (b"Exif\0\0II*\0" + b"\xff" * 30, b"Exif\0\0nonsense"):
+        assert (decode(zoo.encoded(picture, kind, exif=note)).pixels == clean).all()
 
 
 def test_an_animation_and_a_stereo_picture_give_their_first_frame(picture, tmp_path):

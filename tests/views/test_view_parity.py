@@ -207,6 +207,14 @@ def test_padding_moves_whole_pixels(pad, size):
     assert seen == set(range(20 + 2 * pad - size + 1))
 
 
+def test_a_picture_smaller_than_the_view_is_centred_on_black():
+    image = np.full((4, 10, 3), 200, np.uint8)
+    view = View(size=8, crop=Crop(kind="pad_random", pad=1), flip=0.0)
+    out, rows = np.empty((8, 8, 3), np.uint8), np.empty((1, len(COLUMN)), np.float32)
+    make_view(view, image, rng.key(0, "pad"), 1, rows, out)
+    assert (out[2:6, 1:7] == 200).all() and not out[:2].any() and not out[6:].any()
+
+
 def reference(image, row, view):
     """A chain as torchvision does it; also where the solariser's threshold is near."""
 

@@ -21,7 +21,6 @@ from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
     Image,
-    ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
@@ -147,9 +146,8 @@ def _decode_jpeg(data: bytes) -> Picture | None:
                 "damaged", f"data in the middle of the picture are broken: {error}"
             ) from None
         return None
-    turn = _jpeg_orientation(data)
-    if turn > 1:
-        pixels = _upright(pixels, turn)
+    if b"Exif\x00\x00" in data[:65536]:
+        pixels = _upright(pixels, _stored_orientation(data))
     return Picture(np.ascontiguousarray(pixels), "JPEG", "grey" if grey else "RGB")
 
 
@@ -187,14 +185,20 @@ def _check_png(data: bytes) -> None:
     raise BadImage("truncated", "the file ends in the middle of the picture")
 
 
-def _jpeg_orientation(data: bytes) -> int:
-    if b"Exif\x00\x00" not in data[:65536]:
-        return 1
+def _stored_orientation(data: bytes) -> int:
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            return int(image.getexif().get(_ORIENTATION, 1))
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            return _orientation(image)
     except _DECODE_ERRORS:
-        return 1  # the pixels are good; only the note on how to hold them is not
+        return 1
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's 1 to 8. Where it cannot be read the pixels are still good: they stay as they lie."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except _DECODE_ERRORS:
+        return 1
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
@@ -229,8 +233,9 @@ def _decode_with_pillow(data: bytes) -> Picture:
             _check_size(*image.size)
             bits = _depth(image, data)
             mode = _mode(image)
-            upright = ImageOps.exif_transpose(image)
-            pixels = pixels_of(upright)
+            # Loaded first: a TIFF is turned by Pillow then, and says so by dropping the tag.
+            pixels = pixels_of(image)
+            pixels = np.ascontiguousarray(_upright(pixels, _orientation(image)))
             kind = "JPEG" if image.format == "MPO" else str(image.format)
             return Picture(pixels, kind, mode, bits)
     except BadImage:
