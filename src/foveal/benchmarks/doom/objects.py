@@ -30,9 +30,11 @@ from foveal.errors import FovealError
 
 SIDE = 64
 _PER_CLASS = {"train": 305, "test": 102}
-_SURPLUS = 1.6
-_SCENES_AT_LEAST = 20
-_SCENES_PER_CROP = 22
+_SURPLUS = 2.0
+_CROPS_PER_MAP = 4  # of a class, at least
+_SCENES_AT_LEAST = 46
+# Fewer maps must make up for each other where a class does not fit into one.
+_SCENES_PER_CROP = {"train": 28, "test": 44}
 RESOLUTION = (640, 480)
 LOOSE = (1.3, 2.2)  # side of the crop / larger side of the object's box
 _BOX = (28, 400)  # px, larger side of the box
@@ -49,11 +51,13 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def plan(folder: Path, *, size: float, seed: int) -> list[Job]:
-    """One job a map."""
+    """One job a map; a small set comes from few maps, since starting one has its price."""
     jobs = []
     for split, maps in (("train", TRAIN_MAPS), ("test", TEST_MAPS)):
-        share = math.ceil(_per_class(split, size) / len(maps))
-        for map_name in maps:
+        per_class = _per_class(split, size)
+        used = min(len(maps), max(1, per_class // _CROPS_PER_MAP))
+        share = math.ceil(per_class / used)
+        for map_name in (maps[i * len(maps) // used] for i in range(used)):
             arguments = {"map_name": map_name, "split": split, "seed": seed, "share": share}
             jobs.append(Job("objects", str(folder / split), arguments))
     return jobs
@@ -66,16 +70,18 @@ def finish(folder: Path, parts: dict[str, list[dict[str, Any]]], *, size: float)
     than their share, to make up for others.
 
     Returns:
-        ``counts``, ``classes``, ``per_class`` and ``states``.
+        ``counts``, ``classes``, ``per_class``, ``available`` (before balancing) and ``states``.
     """
     counts: dict[str, int] = {}
     per_class: dict[str, int] = {}
+    available: dict[str, dict[str, int]] = {}
     for split, maps in parts.items():
         found = {name: [m["crops"][name] for m in maps] for name in CLASSES}
         kept = min(_per_class(split, size), *(sum(numbers) for numbers in found.values()))
         if kept == 0:
             empty = ", ".join(name for name, numbers in found.items() if not sum(numbers))
             raise FovealError(f"no {split} crop of {empty} was seen", hint="a larger size")
+        available[split] = {name: sum(numbers) for name, numbers in found.items()}
         for name, numbers in found.items():
             for m, keep, n in zip(maps, even_shares(numbers, kept), numbers, strict=True):
                 for i in range(keep, n):
@@ -87,6 +93,7 @@ def finish(folder: Path, parts: dict[str, list[dict[str, Any]]], *, size: float)
         "counts": {**counts, "classes": len(CLASSES)},
         "classes": CLASSES,
         "per_class": per_class,
+        "available": available,
         "states": states,
     }
 
@@ -130,7 +137,7 @@ def render_map(folder: Path, *, map_name: str, split: str, seed: int, share: int
     counts: Counter[str] = Counter()
     states = 0
     with World(map_name, dice.integer(2**31 - 1), RESOLUTION) as world:
-        for scene in range(_SCENES_AT_LEAST + _SCENES_PER_CROP * share):
+        for scene in range(_SCENES_AT_LEAST + _SCENES_PER_CROP[split] * share):
             wanted = [name for name in CLASSES if counts[name] < share]
             if not wanted:
                 break
@@ -157,6 +164,7 @@ def render_map(folder: Path, *, map_name: str, split: str, seed: int, share: int
     return {
         "map_name": map_name,
         "crops": {name: counts[name] for name in CLASSES},
+        "available": available,
         "states": states,
     }
 
