@@ -164,7 +164,6 @@ def render_map(folder: Path, *, map_name: str, split: str, seed: int, share: int
     return {
         "map_name": map_name,
         "crops": {name: counts[name] for name in CLASSES},
-        "available": available,
         "states": states,
     }
 
