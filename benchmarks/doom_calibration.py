@@ -174,8 +174,11 @@ def main() -> None:
             with torch.no_grad():
                 score = float((head(z).argmax(1) == test_y).float().mean())
             seen = (step + 1) * args.batch
-            print(f"supervised, {seen:7,} views, test accuracy  {100 * score:5.1f} %   "
-                  f"loss {loss.item():.2f}, {time.perf_counter() - start:.0f} s", flush=True)  # fmt: skip
+            spent = f"loss {loss.item():.2f}, {time.perf_counter() - start:.0f} s"
+            print(
+                f"supervised, {seen:7,} views, test accuracy {100 * score:6.1f} %   {spent}",
+                flush=True,
+            )
     score = knn_accuracy(features(trunk, x), y, features(trunk, test_x), test_y, count)
     print(f"kNN, supervised network                  {100 * score:5.1f} %")
 

@@ -14,6 +14,7 @@ pytest.importorskip("vizdoom", reason="needs foveal[worlds]")
 
 from foveal.benchmarks.doom import SETS, make_doom
 from foveal.benchmarks.doom.classes import CLASSES, MONSTERS
+from foveal.benchmarks.doom.jobs import Job, run_jobs
 from foveal.benchmarks.doom.objects import covered_outline, even_shares
 from foveal.benchmarks.doom.world import (
     MAPS,
@@ -267,3 +268,23 @@ def test_thirty_to_forty_classes():
     assert 30 <= len(CLASSES) <= 40
     assert len(set(CLASSES.values())) == len(CLASSES)
     assert len(MONSTERS) == 13
+
+
+def test_a_worker_that_dies_says_why(tmp_path):
+    job = Job("nowhere", str(tmp_path), {"map_name": "MAP01"})
+    with pytest.raises(FovealError, match=r"rendering MAP01 ended with code 1[\s\S]*nowhere"):
+        run_jobs([job, job], 2, lambda text: None)
+
+
+def test_errors_of_a_worker_and_of_the_caller_arrive(tmp_path):
+    job = Job("pile", str(tmp_path), {"map_name": "MAP01", "split": "train", "seed": 0})
+    good = Job("pile", job.folder, {**job.arguments, "frames": 1})
+
+    def stop(text):
+        raise RuntimeError(text)
+
+    with pytest.raises(RuntimeError, match="pile: MAP01"):
+        run_jobs([good], 1, stop)
+    bad = Job("pile", job.folder, {**good.arguments, "map_name": "MAP99"})
+    with pytest.raises(FovealError, match="no map MAP99"):
+        run_jobs([bad], 1, lambda text: None)

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,52 +50,42 @@ def run_jobs(jobs: Sequence[Job], processes: int, progress: Progress) -> list[di
     for i in range(len(jobs)):
         todo.put(i)
     results: dict[int, dict[str, Any]] = {}
-    errors: list[FovealError] = []
     workers: list[subprocess.Popen[str]] = []
     lock = threading.Lock()
+    stop = threading.Event()
 
     def drive() -> None:
         with tempfile.TemporaryDirectory(prefix="foveal-doom-") as stand:
             worker = _start(stand)
             with lock:
                 workers.append(worker)
-            while not errors:
-                try:
-                    i = todo.get_nowait()
-                except queue.Empty:
-                    break
-                answer = _ask(worker, jobs[i], stand)
-                with lock:
-                    if isinstance(answer, FovealError):
-                        errors.append(answer)
+            try:
+                while not stop.is_set():
+                    try:
+                        i = todo.get_nowait()
+                    except queue.Empty:
                         break
-                    results[i] = answer
-                    map_name = jobs[i].arguments["map_name"]
-                    progress(f"{jobs[i].module}: {map_name} ({len(results)}/{len(jobs)} maps)")
-            _end(worker)
+                    answer = _ask(worker, jobs[i], stand)
+                    with lock:
+                        results[i] = answer
+                        map_name = jobs[i].arguments["map_name"]
+                        progress(f"{jobs[i].module}: {map_name} ({len(results)}/{len(jobs)} maps)")
+            finally:
+                _end(worker)
 
-    threads = [threading.Thread(target=drive) for _ in range(max(1, min(processes, len(jobs))))]
-    for thread in threads:
-        thread.start()
-    try:
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(0.1)
-                if errors:
-                    _kill(workers, lock)
-    except BaseException:
-        errors.append(FovealError("interrupted"))
-        _kill(workers, lock)
-        raise
-    if errors:
-        raise errors[0]
+    count = max(1, min(processes, len(jobs)))
+    with ThreadPoolExecutor(count) as pool:
+        drives = [pool.submit(drive) for _ in range(count)]
+        try:
+            for each in as_completed(drives):
+                each.result()
+        except BaseException:
+            stop.set()
+            with lock:
+                for worker in workers:
+                    worker.terminate()
+            raise
     return [results[i] for i in range(len(jobs))]
-
-
-def _kill(workers: list[subprocess.Popen[str]], lock: threading.Lock) -> None:
-    with lock:
-        for worker in workers:
-            worker.terminate()
 
 
 def _start(stand: str) -> subprocess.Popen[str]:
@@ -115,7 +106,7 @@ def _start(stand: str) -> subprocess.Popen[str]:
         )
 
 
-def _ask(worker: subprocess.Popen[str], job: Job, stand: str) -> dict[str, Any] | FovealError:
+def _ask(worker: subprocess.Popen[str], job: Job, stand: str) -> dict[str, Any]:
     assert worker.stdin is not None and worker.stdout is not None
     try:
         worker.stdin.write(json.dumps(asdict(job)) + "\n")
@@ -126,14 +117,14 @@ def _ask(worker: subprocess.Popen[str], job: Job, stand: str) -> dict[str, Any] 
     if not line:
         code = worker.wait()
         last = (Path(stand) / "stderr").read_text(errors="replace").strip().splitlines()[-5:]
-        return FovealError(
+        raise FovealError(
             f"the process rendering {job.arguments['map_name']} ended with code {code}: "
             + ("\n".join(last) or "it said nothing"),
             hint="run the command again; with less memory in use if it was killed",
         )
     answer: dict[str, Any] = json.loads(line)
     if "error" in answer:
-        return FovealError(answer["error"], hint=answer["hint"])
+        raise FovealError(answer["error"], hint=answer["hint"])
     return answer
 
 

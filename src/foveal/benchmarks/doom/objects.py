@@ -169,7 +169,7 @@ def render_map(folder: Path, *, map_name: str, split: str, seed: int, share: int
 
 
 def _actors(dice: Dice, wanted: list[str]) -> list[str]:
-    """Six to nine actors, half of them among the classes that lag most."""
+    """Six to nine actors, two thirds of them among the classes that lag most."""
     lagging = wanted[: max(4, len(wanted) // 4)]
     count = 6 + dice.integer(4)
     return [CLASSES[dice.choice(lagging if i % 3 else wanted)] for i in range(count)]

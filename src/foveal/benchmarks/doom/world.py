@@ -126,6 +126,8 @@ class World:
         hunted: bool = False,
     ) -> None:
         vzd = import_vizdoom()
+        if map_name not in MAPS:
+            raise FovealError(f"Freedoom has no map {map_name}", hint=f"{MAPS[0]} to {MAPS[-1]}")
         self.map_name, self.resolution, self._hunted = map_name, resolution, hunted
         # ViZDoom writes its configuration file; it must not land where the user stands.
         self._folder = tempfile.TemporaryDirectory(prefix="foveal-doom-")
