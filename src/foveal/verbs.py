@@ -62,31 +62,34 @@ def pretrain(
         changes = parse_overrides(changes)
     wish = Wish(method, recipe, backbone, epochs, minutes, init, changes)
     trained = train(data, out, wish, console=console, quiet=quiet)
-    if trained.encoder is not None:
-        _hand_over(trained)
+    _hand_over(trained)
     return trained
 
 
 def _hand_over(trained: Trained) -> None:
-    """Writes what a run leaves behind: the backbone and the report (rank 0 only)."""
+    """Writes what a run leaves behind (rank 0 only): the backbone, the end, the report."""
     from foveal import __version__
     from foveal.core import ranks
     from foveal.export.weights import save_encoder
     from foveal.report.page import write_report
     from foveal.report.pictures import write_neighbour_sheet
 
-    assert trained.encoder is not None and trained.table is not None
-    if ranks.rank() == 0:
-        about = {"recipe": trained.recipe.to_json(), "version": __version__}
-        save_encoder(trained.encoder, trained.folder.backbone_file, about)
+    folder, recipe = trained.folder, trained.recipe
+    if ranks.rank() != 0:
+        return
+    if trained.outcome is not None and trained.encoder is not None and trained.table is not None:
+        about = {"recipe": recipe.to_json(), "version": __version__}
+        save_encoder(trained.encoder, folder.backbone_file, about)
         write_neighbour_sheet(
-            trained.encoder,
-            trained.table,
-            trained.folder.neighbours_file,
-            fraction=trained.recipe.evaluation.fraction,
-            seed=trained.recipe.seed,
-        )
-        write_report(trained.folder.path)
+            trained.encoder, trained.table, folder.neighbours_file,
+            fraction=recipe.evaluation.fraction, seed=recipe.seed,
+        )  # fmt: skip
+        # Only now: a run that is killed before this does the rest again.
+        if trained.outcome.finished:
+            folder.finish(trained.outcome)
+    elif folder.report_file.is_file():
+        return
+    write_report(folder.path)
 
 
 def evaluate(

@@ -218,7 +218,9 @@ def test_the_backbone_that_a_run_leaves_is_the_trained_one(name, pictures, finis
     x = torch.rand(2, 3, 16, 16)
     with torch.no_grad():
         ours, loaded = method.encoder()(x)["pooled"], foveal.load(run)(x)["pooled"]
-    assert torch.equal(ours, loaded)
+    # Weights are the same bits; outputs may differ by the memory format the kernels were given.
+    same(dict(method.encoder().state_dict()), dict(foveal.load(run).state_dict()))
+    assert torch.allclose(ours, loaded, atol=1e-5)
 
 
 @every_method

@@ -8,11 +8,13 @@ engine averages gradients over ranks. So a loss is the mean over the local rows,
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def world_size() -> int:
@@ -87,3 +89,12 @@ def from_first(x: Tensor) -> Tensor:
     if world_size() > 1:
         dist.broadcast(x, 0)
     return x
+
+
+def gather_objects(x: T) -> list[T]:
+    """Every rank's plain value, in order of ranks."""
+    if world_size() == 1:
+        return [x]
+    found: list[Any] = [None] * world_size()
+    dist.all_gather_object(found, x)
+    return found

@@ -49,8 +49,7 @@ def make_plan(
             f"{count} readable picture{'s' if count != 1 else ''}: there is nothing to compare",
             hint="point at a folder with at least a few hundred pictures",
         )
-    sides = report.sizes[report.good].min(axis=1)
-    short = int(np.median(sides))
+    short = report.short_side
     cuda = torch.cuda.is_available()
     where = torch.cuda.get_device_name() if cuda else f"{available_cores()} CPU cores"
     reasons = []

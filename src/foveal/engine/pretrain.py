@@ -126,7 +126,7 @@ def train(
     if recipe.channels is not None and recipe.channels != source.channels:
         source = open_source(data, channels=recipe.channels)
         report = scan(source)
-    check_bad_share(len(report.bad), len(source), recipe.max_bad, folder.bad_file)
+    check_bad_share(report.bad, report.scanned, recipe.max_bad)
     screen.say(_found(report, folder))
     for reason in reasons:
         screen.say(f"  {reason}")
@@ -205,10 +205,9 @@ def _train(
             method, recipe, table, folder, fabric, cores, screen, known_bad=report.bad
         )
         outcome = trainer.run()
-    if outcome.finished and fabric.global_rank == 0:
-        folder.finish(outcome)
     fabric.barrier()
-    return Trained(folder, recipe, outcome, trainer.method.encoder(), table)
+    # In evaluation mode: whoever looks at the encoder now must not move its statistics.
+    return Trained(folder, recipe, outcome, trainer.method.encoder().eval(), table)
 
 
 def _method(

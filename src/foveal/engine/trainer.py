@@ -317,16 +317,14 @@ class Trainer:
 
     def _notice_bad_files(self, *, final: bool = False) -> None:
         """Writes files found bad meanwhile; after the first epoch the share is checked again."""
-        found = self.bad.list()
+        found = [b for each in ranks.gather_objects(self.bad.list()) for b in each]
+        bad = list({b.name: b for b in [*self.known_bad, *found]}.values())
         if found and self.rank == 0:
-            write_bad_files(self.folder.bad_file, [*self.known_bad, *found])
+            write_bad_files(self.folder.bad_file, bad)
         if not self.checked_bad and (final or self._epoch_now() >= 1):
             self.checked_bad = True
-            count = torch.tensor(float(len(found)), device=self.fabric.device)
-            bad = len(self.known_bad) + int(ranks.sum_over_ranks(count))
-            check_bad_share(
-                bad, self.samples + len(self.known_bad), self.recipe.max_bad, self.folder.bad_file
-            )
+            total = len(self.table.source)
+            check_bad_share(bad, total, self.recipe.max_bad, self.folder.bad_file)
 
     # -- saving and restoring ------------------------------------------------------------------
 
