@@ -1,0 +1,172 @@
+"""One encoder and one labelled data set: features of everything a protocol compares, on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foveal.backbones.encoder import Encoder
+from foveal.data.sources import Source
+from foveal.errors import FovealError
+from foveal.evaluate.baselines import BN_PICTURES, PIXEL_SIZE, pixels_of_view, random_init
+from foveal.evaluate.features import (
+    Features,
+    Store,
+    compute_threads,
+    device_of,
+    encoder_features,
+    view_features,
+    weights_digest,
+)
+from foveal.metrics.bootstrap import LEVEL, RESAMPLES
+from foveal.views.presets import center_view
+from foveal.views.spec import View
+
+_NAMED = 100  # unreadable files named in a result; embed and scan name all
+
+
+@dataclass(frozen=True)
+class Split:
+    """Features of the training and of the test pictures, unlabelled ones left out."""
+
+    train: Features
+    test: Features
+
+
+@dataclass
+class Bench:
+    """What a protocol works on.
+
+    Attributes:
+        encoder: What is measured.
+        train, test: The data; labels count in the same classes.
+        store: Where features are kept.
+        seed: Of bootstrap and held-out parts.
+        init_seed: Of the random initialisation.
+        k: Neighbours of kNN.
+        model: What the user calls the encoder.
+    """
+
+    encoder: Encoder
+    train: Source
+    test: Source
+    store: Store
+    seed: int = 0
+    init_seed: int = 0
+    k: int = 20
+    model: str = "encoder"
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.train.classes or [])
+
+    @cached_property
+    def random_encoder(self) -> Encoder:
+        """The same network at random initialisation."""
+        return random_init(self.encoder, self.train, seed=self.init_seed, store=self.store)
+
+    @cached_property
+    def trained(self) -> Split:
+        """Features of the encoder, centre view."""
+        return self._split(self.encoder)
+
+    @cached_property
+    def untrained(self) -> Split:
+        """Features of the random initialisation, centre view."""
+        return self._split(self.random_encoder)
+
+    @cached_property
+    def pixels(self) -> Split:
+        """The centre view itself, at most 32 pixels wide."""
+        view = center_view(self.pixel_size, self.encoder.fraction)
+        device = torch.device("cpu")
+        with compute_threads(device) as threads:
+            train, test = (
+                view_features(
+                    self.store, pixels_of_view, source, view, {"pixels": 1}, threads=threads
+                )
+                for source in (self.train, self.test)
+            )
+        return Split(_labelled(train), _labelled(test))
+
+    @property
+    def pixel_size(self) -> int:
+        """Side of the raw-pixel baseline."""
+        return min(PIXEL_SIZE, self.encoder.size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the encoder is; probes run there too."""
+        return device_of(self.encoder)
+
+    def tensor(self, values: Any) -> Tensor:
+        """An array on the probes' device."""
+        return torch.from_numpy(values).to(self.device)
+
+    def views(self, encoder: Encoder, rows: Any, views: Sequence[tuple[View, Any]]) -> Tensor:
+        """Features of random views [N, V, D] of some training pictures; unreadable ones go."""
+        found = [
+            encoder_features(self.store, encoder, self.train, view, rows=rows, view_key=key)
+            for view, key in views
+        ]
+        return torch.stack([torch.from_numpy(np.asarray(f.x)) for f in found], 1)
+
+    def configuration(self) -> dict[str, Any]:
+        """What shapes every result."""
+        e = self.encoder
+        split = self.trained
+        data = {
+            name: {"name": source.root, "n": len(found.x), "fingerprint": source.fingerprint()}
+            for name, source, found in (
+                ("train", self.train, split.train),
+                ("test", self.test, split.test),
+            )
+        }
+        bad = {b.name: b for f in (split.train, split.test) for b in f.bad}
+        files = [f"{b.name} ({b.reason})" for _, b in sorted(bad.items())]
+        return {
+            "model": self.model,
+            "weights": weights_digest(e),
+            "layer": "pooled",
+            "pooling": "the network's own",
+            "dim": e.dim,
+            "mode": "eval (batch norms use their running statistics)",
+            "view": {"crop": "center", "size": e.size, "fraction": e.fraction,
+                     "interpolation": "bicubic", "channels": e.channels},
+            "augmented_passes": 0,
+            "dtype": "float32",
+            "classes": self.classes,
+            "seed": self.seed,
+            "data": data,
+            "unreadable": {"train": len(split.train.bad), "test": len(split.test.bad),
+                           "files": files[:_NAMED]},
+            "bootstrap": {"resamples": RESAMPLES, "level": LEVEL, "kind": "percentile"},
+            "random_init": {"seed": self.init_seed, "bn_pictures": BN_PICTURES},
+            "pixels": {"size": self.pixel_size},
+        }  # fmt: skip
+
+    def _split(self, encoder: Encoder) -> Split:
+        view = center_view(encoder.size, encoder.fraction)
+        train, test = (
+            encoder_features(self.store, encoder, source, view)
+            for source in (self.train, self.test)
+        )
+        return Split(_labelled(train), _labelled(test))
+
+
+def _labelled(found: Features) -> Features:
+    known = found.labels >= 0
+    if known.all():
+        return found
+    if not known.any():
+        raise FovealError(
+            "none of the pictures has a label", hint="class folders: DATA/CLASS/*.jpg"
+        )
+    return Features(found.x[known], found.labels[known], found.rows[known], found.bad, found.key)

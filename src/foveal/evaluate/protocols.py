@@ -1,0 +1,123 @@
+"""The protocols by name. A probe gives class scores; here they become numbers with baselines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from foveal.errors import FovealError
+from foveal.evaluate.bench import Bench, Split
+from foveal.evaluate.features import compute_threads
+from foveal.evaluate.health import health
+from foveal.evaluate.knn import knn
+from foveal.evaluate.linear import linear
+from foveal.evaluate.probe import Probe, Problem
+from foveal.evaluate.result import Result
+from foveal.evaluate.ridge import ridge
+from foveal.evaluate.sgd import sgd
+from foveal.metrics.accuracy import true_class_rank
+from foveal.metrics.bootstrap import percentiles, resampled_means
+from foveal.recipe import nearest
+
+_TOP5_FROM = 10  # below this many classes top-5 says little
+
+
+def get_protocol(name: str) -> Callable[[Bench], list[Result]]:
+    """A protocol by name.
+
+    Raises:
+        FovealError: There is none; names the nearest.
+    """
+    if name not in PROTOCOLS:
+        raise FovealError(f"there is no protocol '{name}'", hint=nearest(name, list(PROTOCOLS)))
+    return PROTOCOLS[name]
+
+
+def classify(bench: Bench, *, name: str, probe: Probe) -> list[Result]:
+    """Accuracy of a probe on trained features, random initialisation and raw pixels.
+
+    All three see the same pictures, the same held-out part and the same bootstrap resamples.
+    """
+    splits = {"trained": bench.trained, "random_init": bench.untrained, "pixels": bench.pixels}
+    ranks, chosen = {}, {}
+    for which, split in splits.items():
+        ranks[which], chosen[which] = _ranks(bench, name, probe, split, which == "pixels")
+    if len({len(r) for r in ranks.values()}) > 1:
+        raise FovealError(
+            f"{bench.test.root} changed while it was measured", hint="the same command again"
+        )
+    about = {**bench.configuration(), "chosen": chosen}
+    n = len(ranks["trained"])
+    results = []
+    for metric, k in (("top1", 1), ("top5", 5)):
+        if k > 1 and bench.classes <= _TOP5_FROM:
+            continue
+        right = np.stack([ranks[which] < k for which in splits]).astype(np.float64)
+        means = resampled_means(right, seed=bench.seed)
+        value = right.mean(1)
+        baselines = {
+            which: {
+                "value": float(value[i]),
+                "interval": list(percentiles(means[:, i])),
+                "difference": float(value[0] - value[i]),
+                "difference_interval": list(percentiles(means[:, 0] - means[:, i])),
+            }
+            for i, which in enumerate(splits)
+            if i
+        }
+        results.append(
+            Result(name, metric, float(value[0]), percentiles(means[:, 0]), n, baselines, about)
+        )
+    return results
+
+
+def _ranks(
+    bench: Bench, name: str, probe: Probe, split: Split, pixels: bool
+) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    """Rank of the true class for every test picture, kept with the features."""
+
+    def make(path: Path) -> dict[str, Any]:
+        problem = Problem(
+            train_x=bench.tensor(split.train.x),
+            train_y=bench.tensor(split.train.labels),
+            test_x=bench.tensor(split.test.x),
+            classes=bench.classes,
+            seed=bench.seed,
+            k=bench.k,
+            pixels=pixels,
+        )
+        with compute_threads(bench.device), torch.no_grad():
+            scores, about = probe(problem)
+        labels = bench.tensor(split.test.labels)
+        rank = true_class_rank(scores, labels)
+        own = scores.gather(1, labels[:, None])[:, 0]
+        np.save(path, rank.masked_fill(own == -math.inf, bench.classes).cpu().numpy())
+        return about
+
+    shaped_by = {
+        "probe": name,
+        "version": 1,
+        "train": split.train.key,
+        "test": split.test.key,
+        "seed": bench.seed,
+        "k": bench.k if name == "knn" else None,
+    }
+    found, about, _ = bench.store.get(shaped_by, make)
+    return np.asarray(found), about
+
+
+PROTOCOLS: dict[str, Callable[[Bench], list[Result]]] = {
+    "knn": partial(classify, name="knn", probe=knn),
+    "linear": partial(classify, name="linear", probe=linear),
+    "ridge": partial(classify, name="ridge", probe=ridge),
+    "sgd": partial(classify, name="sgd", probe=sgd),
+    "health": health,
+}
+"""By name; every one takes a bench and returns its results."""

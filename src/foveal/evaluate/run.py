@@ -1,0 +1,99 @@
+"""The verb ``evaluate``: protocols over one encoder and one labelled data set."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from foveal.backbones.encoder import Encoder
+from foveal.core.files import read_json, write_json
+from foveal.data.splits import load_splits
+from foveal.engine.runfolder import RunFolder
+from foveal.evaluate.bench import Bench
+from foveal.evaluate.features import Store
+from foveal.evaluate.protocols import get_protocol
+from foveal.evaluate.result import Result
+from foveal.export.weights import load_encoder
+
+DEFAULT = ("knn", "linear", "health")
+
+
+def evaluate(
+    run_or_file: str | Path | Encoder,
+    data: Any,
+    *,
+    protocols: Sequence[str] = DEFAULT,
+    seed: int = 0,
+    k: int = 20,
+) -> list[Result]:
+    """Measures frozen features beside random initialisation and raw pixels.
+
+    The test split is measured on once and chooses nothing. Features are kept in ``RUN/features``
+    (a file that may be deleted at any time), results in ``RUN/results/<protocol>.json``: those of
+    the same weights on other data stay, everything else there is replaced.
+
+    Args:
+        run_or_file: A run folder, an exported file, or an Encoder.
+        data: See ``foveal.data.splits.load_splits``.
+        protocols: Of ``foveal.evaluate.protocols.PROTOCOLS``.
+        seed: Of splits, intervals and, where there is no run to say, the random initialisation.
+        k: Neighbours of kNN.
+
+    Raises:
+        FovealError: An unknown protocol, data without labels, a network that evaluation changes.
+    """
+    steps = {name: get_protocol(name) for name in dict.fromkeys(protocols)}
+    folder = _run_of(run_or_file)
+    encoder = run_or_file if isinstance(run_or_file, Encoder) else load_encoder(run_or_file)
+    train, test = load_splits(data, seed=seed, channels=encoder.channels)
+    results: list[Result] = []
+    with _store(folder) as store:
+        bench = Bench(
+            encoder,
+            train,
+            test,
+            store,
+            seed=seed,
+            init_seed=seed if folder is None else folder.recipe().seed,
+            k=k,
+            model="encoder" if isinstance(run_or_file, Encoder) else str(run_or_file),
+        )
+        for name, protocol in steps.items():
+            found = protocol(bench)
+            if folder is not None:
+                _keep(folder.results / f"{name}.json", found)
+            results += found
+    return results
+
+
+def _run_of(run_or_file: str | Path | Encoder) -> RunFolder | None:
+    if isinstance(run_or_file, Encoder):
+        return None
+    folder = RunFolder(run_or_file)
+    return folder if folder.exists else None
+
+
+@contextmanager
+def _store(folder: RunFolder | None) -> Iterator[Store]:
+    if folder is not None:
+        yield Store(folder.features)
+        return
+    with tempfile.TemporaryDirectory(prefix="foveal-evaluate-") as temporary:
+        yield Store(Path(temporary))
+
+
+def _keep(path: Path, found: Sequence[Result]) -> None:
+    """Writes results of one protocol beside those of the same weights on other data."""
+    new = [r.to_json() for r in found]
+    old = read_json(path) if path.is_file() else []
+    kept = [r for r in old if _about(r)[0] == _about(new[0])[0] and _about(r) != _about(new[0])]
+    write_json(path, kept + new)
+
+
+def _about(result: dict[str, Any]) -> tuple[str, str]:
+    """(weights, test data) of a result."""
+    about = result["configuration"]
+    return about["weights"], about["data"]["test"]["fingerprint"]
