@@ -18,7 +18,7 @@ import foveal
 from foveal import cli
 from foveal.errors import FovealError
 
-TINY = ["network.width=0.25", "batch=64", "machine.threads=1"]
+TINY = ["network.width=0.25", "batch=64", "machine.cores=1"]
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +242,7 @@ def test_a_time_budget_is_kept(labelled, tmp_path):
     before = time.monotonic()
     trained = foveal.pretrain(
         labelled, tmp_path / "run", minutes=0.15, quiet=True,
-        changes={"network": {"width": 0.25}, "batch": 16, "machine": {"threads": 1}},
+        changes={"network": {"width": 0.25}, "batch": 16, "machine": {"cores": 1}},
     )  # fmt: skip
     seconds = time.monotonic() - before
     assert trained.outcome.finished and trained.outcome.steps > 10
@@ -268,7 +268,7 @@ def test_a_changed_file_is_caught(labelled, tmp_path):
     recipe = foveal.Recipe(
         method="rotation", epochs=1, batch=16, max_bad=0.05,
         network={"name": "small", "width": 0.25}, evaluation={"size": 32},
-        options={"view": {"size": 32}}, machine={"threads": 1, "log_every": 1},
+        options={"view": {"size": 32}}, machine={"cores": 1, "log_every": 1},
     )  # fmt: skip
     foveal.pretrain(data, tmp_path / "before", recipe=recipe, quiet=True)
     victim = data / "disc" / "0.png"

@@ -72,7 +72,7 @@ class Machine(_Frozen):
 
     precision: Literal["auto", "32", "bf16"] = "auto"
     devices: int | Literal["auto"] = "auto"
-    threads: int | None = Field(None, description="loader threads; None shares the cores out")
+    cores: int | None = Field(None, ge=1, description="cores to use; None: all there are")
     prefetch: int = Field(3, ge=1, description="batches kept ready")
     checkpoint_every: float = Field(10.0, gt=0, description="minutes between checkpoints")
     keep_every: int = Field(0, ge=0, description="also keep the checkpoint of every N-th epoch")

@@ -34,7 +34,7 @@ def tiny_recipe(name: str, **changes) -> Recipe:
             "evaluation": Evaluation(size=SIZE, fraction=1.0).model_dump(),
             "optimiser": Optimiser(name="sgd", lr=0.05, scaling="none").model_dump(),
             "schedule": Schedule(warmup=0.3).model_dump(),
-            "machine": Machine(threads=1, monitor_every=100.0, log_every=1).model_dump(),
+            "machine": Machine(cores=1, monitor_every=100.0, log_every=1).model_dump(),
             **changes,
         },
     )

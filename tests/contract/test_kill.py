@@ -20,7 +20,7 @@ def _pretrain(pictures, out, recipe):
 def kill_and_continue(name, pictures, tmp_path, kills, seed):
     """Kills the run ``kills`` times with SIGKILL, then lets it end; returns both final states."""
     # A checkpoint after every step, so that kills land in writes as well.
-    machine = {"checkpoint_every": 1e-5, "threads": 1, "monitor_every": 1000.0, "log_every": 1}
+    machine = {"checkpoint_every": 1e-5, "cores": 1, "monitor_every": 1000.0, "log_every": 1}
     recipe = tiny_recipe(name, epochs=4.0 * kills, machine=machine)
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     # Children are forked from a process that has imported everything and computed nothing.

@@ -1,5 +1,8 @@
 """timm behind the contract: the only module that touches timm's internals.
 
+Needs timm 1.0.16: earlier ones count ConvNeXt's end points differently, have none for pre-activation
+ResNets, and cannot load a folder.
+
 Legend: B images, C channels, H, W pixels, P patches, N tokens (prefix tokens and patches), D
 features.
 """
@@ -8,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -234,15 +237,62 @@ def pretrained_state(name: str) -> dict[str, Tensor]:
     return state
 
 
-def pretrained_values(name: str) -> dict[str, Any]:
-    """Interpolation and crop share timm records for a model: what its readers expect."""
-    net: Any = create_model(name, num_classes=0)
-    config: dict[str, Any] = net.pretrained_cfg
-    return {key: config[key] for key in ("interpolation", "crop_pct") if key in config}
+def hub_config(
+    name: str,
+    arguments: dict[str, Any],
+    *,
+    size: int,
+    fraction: float,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> dict[str, Any]:
+    """``config.json`` of timm's hub layout for a network without classifier.
+
+    Args:
+        name: From ``timm_spec``, as the next.
+        arguments: Of ``timm.create_model``.
+        size: Side of the centre view in pixels.
+        fraction: Share of the short side it shows.
+        mean: Of pixels in [0, 1], per channel.
+        std: Likewise.
+    """
+    net: Any = create_model(name, pretrained=False, **arguments)
+    known: dict[str, Any] = net.pretrained_cfg
+    channels = arguments["in_chans"]
+    cfg: dict[str, Any] = {
+        "num_classes": 0,
+        "input_size": [channels, size, size],
+        "fixed_input_size": "dynamic_img_size" not in arguments
+        and bool(known.get("fixed_input_size", False)),
+        "interpolation": "bicubic",
+        "crop_pct": fraction,
+        "crop_mode": "center",
+        "mean": list(mean),
+        "std": list(std),
+        # Named, so that timm leaves it out when a reader asks for classes.
+        "classifier": known.get("classifier"),
+    }
+    if channels == 3:
+        # Older versions of timm adapt it whenever the network does not read 3 channels, as if the
+        # file did; without a name they leave it alone.
+        cfg["first_conv"] = known.get("first_conv")
+    return {
+        "architecture": name.partition(".")[0],
+        "num_classes": 0,
+        "num_features": int(net.num_features),
+        "global_pool": str(getattr(net, "global_pool", "")) if _module(name) in _VITS else "avg",
+        "model_args": {k: v for k, v in arguments.items() if k != "num_classes"},
+        "pretrained_cfg": cfg,
+    }
+
+
+def load_line(folder: str) -> str:
+    """The line of Python that loads a folder in timm's hub layout (timm 1.0.16 and later)."""
+    return f'timm.create_model("local-dir:{folder}", pretrained=True, num_classes=0)'
 
 
 def load_exported(folder: str) -> nn.Module:
-    """A network from a folder in timm's hub layout, through timm's own loader."""
+    """The network of a folder in timm's hub layout, loaded as ``load_line`` says."""
     net: nn.Module = create_model(f"local-dir:{folder}", pretrained=True, num_classes=0)
     return net
 
@@ -318,15 +368,14 @@ def _widen_stem(net: Any, width: float, in_chans: int) -> None:
     net.bn1 = type(net.bn1)(channels)
     first = net.layer1[0]
     first.conv1 = _like(first.conv1, channels, first.conv1.out_channels)
-    if first.downsample is not None:
-        out = first.downsample[-1].weight.shape[0]
-        # Width 1 has no projection where the channels agree, so a wider network has none.
-        if out == channels:
-            first.downsample = None
-        else:
-            conv = next(m for m in first.downsample if isinstance(m, nn.Conv2d))
-            at = list(first.downsample).index(conv)
-            first.downsample[at] = _like(conv, channels, out)
+    out = net.feature_info[1]["num_chs"]
+    # As at width 1: a projection where the channels differ and nowhere else. timm decided it for a
+    # stem of 64 channels.
+    first.downsample = None
+    if out != channels:
+        projection = nn.Conv2d(channels, out, 1, bias=False)
+        he_normal(projection)
+        first.downsample = nn.Sequential(projection, type(net.bn1)(out))
     net.feature_info[0]["num_chs"] = channels
 
 

@@ -198,7 +198,9 @@ def _train(
         method = _method(recipe, source, report, _loader(recipe, screen))
     table = build_table(source, report, method.samples(source))
     cores = share_cores(
-        accelerator=torch.cuda.is_available(), ranks_here=_ranks_here(fabric.world_size)
+        accelerator=torch.cuda.is_available(),
+        ranks_here=_ranks_here(fabric.world_size),
+        total=recipe.machine.cores,
     )
     with folder.lock(fabric.global_rank == 0), screen:
         trainer = Trainer(

@@ -65,7 +65,7 @@ class Trainer:
         self.recipe, self.table, self.folder = recipe, table, folder
         self.fabric, self.screen, self.known_bad = fabric, screen, known_bad
         self.rank, self.world = fabric.global_rank, fabric.world_size
-        torch.set_num_threads(recipe.machine.threads or cores.compute)
+        torch.set_num_threads(cores.compute)
         self.method = convert_batchnorm(method) if self.world > 1 else method
         self.streams = method.streams()
         self.main = next(name for name, s in self.streams.items() if s.counts_epoch)
@@ -75,7 +75,7 @@ class Trainer:
         self.optimisers = build_optimisers(self.method, recipe)
         self.peak = peak_learning_rate(recipe)
         self.samples, self.batch = len(table), self.plans[self.main].batch
-        self.threads = recipe.machine.threads or cores.loader
+        self.threads = cores.loader
         self.bad = BadFiles()
         self.watch = Watch({})
         self.monitor = Monitor(

@@ -1,7 +1,8 @@
 """An encoder in one safetensors file: its weights, and how to build it, as plain values.
 
 The metadata of the file holds under ``foveal`` a JSON object: ``format`` (1), ``encoder`` (see
-``Encoder.describe``) and ``about`` (whatever the writer says of it: recipe, version, seed).
+``Encoder.describe``), ``about`` (whatever the writer says of it: recipe, version, seed) and
+``prefix`` (what to put before the names in the file, so that it can hold another library's names).
 """
 
 from __future__ import annotations
@@ -23,22 +24,30 @@ FORMAT = 1
 _KEY = "foveal"
 
 
-def save_encoder(encoder: Encoder, path: str | Path, about: dict[str, Any]) -> None:
+def save_encoder(
+    encoder: Encoder, path: str | Path, about: dict[str, Any], *, prefix: str = ""
+) -> None:
     """Writes an encoder; readers see the old file or the whole new one.
 
     Args:
         encoder: Its parameters and buffers are written in their own precision, from any device.
         path: Ends in ``.safetensors``.
         about: Plain values that are kept with it.
+        prefix: Cut off every name.
     """
-    header = {"format": FORMAT, "encoder": encoder.describe(), "about": about}
-    # A layer used twice has two names for one memory, which safetensors refuses: a copy each.
-    state = {
-        name: value.detach().to("cpu").clone(memory_format=torch.contiguous_format)
-        for name, value in encoder.state_dict().items()
+    header = {
+        "format": FORMAT,
+        "encoder": encoder.describe(),
+        "about": about,
+        "prefix": prefix,
     }
+    # A layer used twice has two names for one memory, which safetensors refuses: a copy each.
+    state = {}
+    for name, value in encoder.state_dict().items():
+        copy = value.detach().to("cpu").clone(memory_format=torch.contiguous_format)
+        state[name.removeprefix(prefix)] = copy
     with atomic_path(path) as temporary:
-        save_file(state, temporary, {_KEY: json.dumps(header, allow_nan=False)})
+        save_file(state, temporary, {"format": "pt", _KEY: json.dumps(header, allow_nan=False)})
 
 
 def load_encoder(path: str | Path) -> Encoder:
@@ -51,7 +60,8 @@ def load_encoder(path: str | Path) -> Encoder:
     header = read_header(path)
     try:
         encoder = Encoder.from_description(header["encoder"])
-        encoder.load_state_dict(read_safetensors(path))
+        prefix = header["prefix"]
+        encoder.load_state_dict({prefix + n: v for n, v in read_safetensors(path).items()})
     except (KeyError, TypeError, RuntimeError) as error:
         raise FovealError(
             f"{path} does not fit this version of foveal: {error}",

@@ -37,6 +37,7 @@ _SCENES_AT_LEAST = 46
 _SCENES_PER_CROP = {"train": 28, "test": 44}
 RESOLUTION = (640, 480)
 LOOSE = (1.3, 2.2)  # side of the crop / larger side of the object's box
+_OVER = 0.1  # share of the box that may lie outside of the crop, on each side
 _BOX = (28, 400)  # px, larger side of the box
 _MASK = 220  # px
 _COVERED = 0.2  # share of the outline that may touch something nearer
@@ -186,8 +187,9 @@ def _crops(frame: Frame, dice: Dice) -> Iterator[tuple[str, Seen, NDArray[np.uin
             continue
         x, y, w, h = seen.box
         side = min(round(max(w, h) * loose), height)
-        left = int(np.clip(round(x - right * (side - w)), 0, width - side))
-        top = int(np.clip(round(y - down * (side - h)), 0, height - side))
+        # The object lies anywhere in the crop, and may stick out of it a little.
+        left = _start(x, w, side, right, width)
+        top = _start(y, h, side, down, height)
         part = np.s_[top : top + side, left : left + side]
         own = frame.masks[part] == seen.value
         counts = np.bincount(frame.masks[part].ravel(), minlength=256)
@@ -201,6 +203,13 @@ def _crops(frame: Frame, dice: Dice) -> Iterator[tuple[str, Seen, NDArray[np.uin
         # Box averages where it shrinks; where it grows, pixels get soft edges.
         how = Image.Resampling.BOX if side >= 2 * SIDE else Image.Resampling.BILINEAR
         yield name, seen, np.asarray(crop.resize((SIDE, SIDE), how))
+
+
+def _start(at: int, length: int, side: int, share: float, limit: int) -> int:
+    """Where a crop begins so that an object at ``at`` lies ``share`` of the way along it."""
+    over = _OVER * length
+    start = at + over - share * (side - length + 2 * over)
+    return int(np.clip(round(start), 0, limit - side))
 
 
 def visible(frame: Frame, seen: Seen) -> bool:
