@@ -1,7 +1,7 @@
 """timm behind the contract: the only module that touches timm's internals.
 
-Needs timm 1.0.16: earlier ones count ConvNeXt's end points differently, have none for pre-activation
-ResNets, and cannot load a folder.
+Needs timm 1.0.16: earlier ones count ConvNeXt's end points differently, have none for
+pre-activation ResNets, and cannot load a folder.
 
 Legend: B images, C channels, H, W pixels, P patches, N tokens (prefix tokens and patches), D
 features.

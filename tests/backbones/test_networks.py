@@ -1,0 +1,100 @@
+"""Golden parameter counts and map sizes of the papers' own networks."""
+
+import pytest
+import torch
+from torch import nn
+
+from foveal.backbones.inputs import Sobel
+from foveal.backbones.registry import build_backbone
+from foveal.errors import FovealError
+
+
+def _count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+def _meta(name, **arguments):
+    with torch.device("meta"):
+        return build_backbone(name, **arguments)
+
+
+def _sizes(backbone, size):
+    x = torch.empty(2, backbone.in_chans, size, size, device="meta")
+    names = [end.name for end in backbone.ends]
+    out = backbone.eval()(x, names)
+    return [out[name].shape[2] for name in names], out["pooled"].shape[1]
+
+
+def test_rotnet_alexnet():
+    backbone = _meta("alexnet_rotnet")
+    convs = [_count(stage) for stage in backbone.body.stages.values()]
+    assert convs == [23_424, 307_776, 664_704, 885_504, 590_592]
+    assert sum(convs) == 2_472_000
+    assert _count(backbone) + _count(nn.Linear(4096, 4)) == 57_030_724
+    assert _sizes(backbone, 224) == ([55, 27, 13, 13, 13], 4096)
+    assert [end.stride for end in backbone.ends] == [4, 8, 16, 16, 16]
+
+
+def test_deepcluster_alexnet():
+    backbone = _meta("alexnet_deepcluster", in_chans=2)
+    assert [end.channels for end in backbone.ends] == [96, 256, 384, 384, 256]
+    # Weights and biases, batch-norm scales and shifts, two fully connected layers.
+    convs = 2 * 96 * 121 + 96 * 256 * 25 + (256 * 384 + 384 * 384 + 384 * 256) * 9
+    small = 3 * (96 + 256 + 384 + 384 + 256)
+    assert _count(backbone) == convs + small + (9216 + 1) * 4096 + (4096 + 1) * 4096
+    assert _sizes(backbone, 224) == ([55, 27, 13, 13, 13], 4096)
+    assert sum(isinstance(m, nn.Dropout) for m in backbone.modules()) == 2
+
+
+def test_deepcluster_alexnet_starts_as_the_paper_says():
+    torch.manual_seed(0)
+    backbone = build_backbone("alexnet_deepcluster", in_chans=2, last_relu=False, width=0.125)
+    out = backbone(Sobel()(torch.rand(2, 3, 224, 224)), ["conv5"])
+    assert (out["pooled"] < 0).any() and (out["conv5"] >= 0).all()
+    for layer in backbone.modules():
+        if isinstance(layer, nn.Conv2d):
+            expected = (2 / (layer.kernel_size[0] ** 2 * layer.out_channels)) ** 0.5
+            assert layer.weight.std().item() == pytest.approx(expected, rel=0.15)
+            assert not layer.bias.any()
+        if isinstance(layer, nn.Linear):
+            assert layer.weight.std().item() == pytest.approx(0.01, rel=0.01)
+            assert not layer.bias.any()
+    with pytest.raises(FovealError, match="top=false"):
+        backbone(torch.rand(2, 2, 96, 96))
+
+
+def test_caffenet():
+    backbone = _meta("caffenet")
+    assert _count(backbone) + _count(nn.Linear(4096, 1000)) == 60_965_224
+    assert _sizes(backbone, 227) == ([55, 27, 13, 13, 13], 4096)
+    assert _sizes(backbone, 224)[1] == 4096
+
+
+def test_nin():
+    head = _count(nn.Linear(192, 4))
+    backbone = _meta("nin")
+    blocks = [_count(stage) for stage in backbone.body.stages.values()]
+    assert blocks == [61_376, 535_680, 406_656, 406_656] and head == 772
+    assert _count(backbone) + head == 1_411_140
+    assert _count(_meta("nin", blocks=3)) + _count(nn.Linear(192, 10)) == 1_005_642
+    assert _count(_meta("nin", blocks=5)) + head == 1_817_796
+    assert _sizes(backbone, 32) == ([16, 8, 8, 8], 192)
+    assert [end.channels for end in backbone.ends] == [96, 192, 192, 192]
+
+
+def test_small():
+    backbone = _meta("small")
+    assert 1e6 < _count(backbone) < 2e6
+    assert _sizes(backbone, 40) == ([20, 20, 10, 5], 256)
+    assert _sizes(_meta("small", output_stride=4), 40) == ([20, 20, 10, 10], 256)
+    # Width multiplies the channels, so nearly squares in the parameters.
+    assert _count(_meta("small", width=2)) == pytest.approx(4 * _count(backbone), rel=0.01)
+
+
+def test_resnets_by_width():
+    """A width factor scales every layer, the stem too (SimCLR: 24, 94 and 375 million)."""
+    sizes = [_count(_meta("resnet50", width=w)) for w in (1, 2, 4)]
+    assert [round(s / 1e6) for s in sizes] == [24, 94, 375]
+    # Without a projection where the channels agree, as at width 1.
+    assert "downsample" not in dict(_meta("resnet18", width=2).body.net.layer1[0].named_children())
+    assert _meta("resnet18", width=0.25).body.net.conv1.out_channels == 16
