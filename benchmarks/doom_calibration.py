@@ -72,14 +72,14 @@ class Block(nn.Module):
 
 
 def network(classes: int) -> tuple[nn.Module, nn.Module]:
-    """A trunk of 0.7 M parameters and a linear head."""
+    """A trunk of 0.9 M parameters and a linear head."""
     trunk = nn.Sequential(
-        nn.Conv2d(3, 32, 3, 1, 1, bias=False),
+        nn.Conv2d(3, 32, 5, 2, 2, bias=False),
         nn.BatchNorm2d(32),
         nn.ReLU(),
         Block(32, 64, 2),
         Block(64, 128, 2),
-        Block(128, 192, 2),
+        Block(128, 192, 1),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
     )

@@ -36,9 +36,9 @@ _SCENES_AT_LEAST = 46
 # Fewer maps must make up for each other where a class does not fit into one.
 _SCENES_PER_CROP = {"train": 28, "test": 44}
 RESOLUTION = (640, 480)
-LOOSE = (1.3, 2.2)  # side of the crop / larger side of the object's box
+LOOSE = (1.5, 2.8)  # side of the crop / larger side of the object's box
 _OVER = 0.1  # share of the box that may lie outside of the crop, on each side
-_BOX = (28, 400)  # px, larger side of the box
+_BOX = (28, 300)  # px, larger side of the box
 _MASK = 220  # px
 _COVERED = 0.2  # share of the outline that may touch something nearer
 _RIVAL = 0.6  # the largest other object in the crop / the object
