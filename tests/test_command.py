@@ -83,7 +83,7 @@ def test_scan_names_every_broken_file(capsys, zoo):
     folder, good, bad = zoo
     status, out, _ = typed(capsys, "scan", folder, "--json")
     report = json.loads(out)
-    assert status == 0 and report["good"] == len(good) == 500
+    assert status == 0 and report["readable"] == len(good) == 500
     named = {b["name"]: b for b in report["bad"]}
     assert sorted(named) == sorted(n for names in bad.values() for n in names)
     assert len(named) == 30 and all(len(b["reason"]) > 10 for b in named.values())
@@ -260,7 +260,7 @@ def test_weights_to_start_from(capsys, labelled, run, tmp_path):
     status, _, err = typed(capsys, *words, "--out", tmp_path / "more")
     assert status == 0 and "matched" in err
     status, _, err = typed(capsys, *words, "--out", tmp_path / "wide", "network.width=0.5")
-    assert status == 2 and "match" in err
+    assert status == 2 and "--backbone" in err and "init_min_share" in err
 
 
 def test_a_changed_file_is_caught(labelled, tmp_path):

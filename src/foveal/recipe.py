@@ -149,12 +149,21 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
-    """A hint that names the nearest known words."""
+def nearest(word: str, known: Sequence[str], siblings_of: str | None = None) -> str:
+    """A hint that names the nearest known words.
+
+    Args:
+        word: What was typed.
+        known: What there is.
+        siblings_of: A dotted key: also name all keys beside it.
+    """
     close = difflib.get_close_matches(word, known, n=2, cutoff=0.5)
-    if close:
-        return f"did you mean {' or '.join(close)}?"
-    return f"known: {', '.join(sorted(known)[:30])}"
+    hint = f"did you mean {' or '.join(close)}?" if close else ""
+    parent = (siblings_of or "").rpartition(".")[0]
+    beside = [k for k in known if parent and k.startswith(f"{parent}.")]
+    if beside:
+        return f"{hint} keys there: {', '.join(beside)}".strip()
+    return hint or f"known: {', '.join(sorted(known)[:30])}"
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
@@ -213,7 +222,7 @@ def validated(model: type[M], values: Mapping[str, Any], what: str) -> M:
         for e in error.errors():
             where = ".".join(str(x) for x in e["loc"])
             if e["type"] == "extra_forbidden":
-                hint = nearest(where, _dotted(model))
+                hint = nearest(where, _dotted(model), siblings_of=where)
                 lines.append(f"{what} has no '{where}'")
             else:
                 message = e["msg"].removeprefix("Value error, ")

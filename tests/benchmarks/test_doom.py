@@ -165,7 +165,7 @@ def test_scenes(world):
 def test_a_finished_set_is_kept_and_another_one_refused(world):
     out, sets = world
     before = digests(out / "pile")
-    again = make_doom(out, what=("pile",), size=SIZE)["pile"]
+    again = make_doom(out, what="pile", size=SIZE)["pile"]
     assert again.kept
     assert "was complete" in str(again)
     assert again.counts == sets["pile"].counts
@@ -187,7 +187,7 @@ def test_what_an_interrupted_run_left_is_made_anew(world, tmp_path):
 def test_wrong_requests(tmp_path, monkeypatch):
     with pytest.raises(FovealError, match="no set heaven"):
         make_doom(tmp_path, what=("pile", "heaven"))
-    for size in (0, -1, float("nan")):
+    for size in (0, -1, float("nan"), float("inf")):
         with pytest.raises(FovealError, match="above 0"):
             make_doom(tmp_path, size=size)
     (tmp_path / "pile").mkdir()

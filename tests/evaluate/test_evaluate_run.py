@@ -12,8 +12,8 @@ from foveal.backbones.encoder import Encoder
 from foveal.backbones.inputs import Normalise
 from foveal.backbones.registry import build_backbone
 from foveal.data.sources import ArraySource, Subset
+from foveal.engine.runfolder import RunFolder
 from foveal.errors import FovealError
-from foveal.evaluate import run as run_module
 from foveal.evaluate.baselines import random_init
 from foveal.evaluate.embed import embed
 from foveal.evaluate.features import Store, encoder_features, frozen, weights_digest
@@ -21,6 +21,7 @@ from foveal.evaluate.protocols import PROTOCOLS, get_protocol
 from foveal.evaluate.result import Result, table
 from foveal.evaluate.run import evaluate
 from foveal.export.weights import save_encoder
+from foveal.recipe import Recipe
 from foveal.views.presets import center_view
 
 CLASSES = 3
@@ -210,7 +211,7 @@ def test_unreadable_files_are_left_out_and_named(tmp_path):
     assert found.n + found.configuration["data"]["train"]["n"] == 60
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(table([found]))
-    assert "2 pictures could not be read" in console.export_text()
+    assert "2 pictures could not be read, left out" in console.export_text()
 
 
 def test_embed(tmp_path):
@@ -246,30 +247,17 @@ def test_embed_without_classes_and_from_a_file(tmp_path):
     assert not (tmp_path / "f.npz.bad_files.csv").exists()
 
 
-class _Run:
-    """The parts of a run folder that evaluation needs."""
-
-    def __init__(self, path):
-        self.path, self.exists = path, True
-        self.results, self.features = path / "results", path / "features"
-
-    def recipe(self):
-        return type("Recipe", (), {"seed": 3})
-
-
-def test_results_of_a_run_are_kept_in_it(tmp_path, data, monkeypatch):
-    monkeypatch.setattr(run_module, "RunFolder", _Run)
-    run = tmp_path / "run"
-    run.mkdir()
-    save_encoder(_encoder(), run / "backbone.safetensors", {})
-    load = run_module.load_encoder
-    monkeypatch.setattr(run_module, "load_encoder", lambda p: load(p / "backbone.safetensors"))
+def test_results_of_a_run_are_kept_in_it(tmp_path, data):
+    folder = RunFolder(tmp_path / "run")
+    recipe = Recipe(epochs=1, seed=3)
+    folder.create(recipe, {})
+    save_encoder(_encoder(), folder.backbone_file, {"recipe": recipe.to_json()})
+    run, path = folder.path, folder.results / "knn.json"
 
     found = evaluate(run, data, protocols=["knn"])
-    path = run / "results" / "knn.json"
     assert json.loads(path.read_text()) == [r.to_json() for r in found]
     assert found[0].configuration["random_init"]["seed"] == 3
-    assert any((run / "features").iterdir())
+    assert any(folder.features.iterdir())
 
     # The same data again replaces, other data are added, other weights clear.
     assert evaluate(run, data, protocols=["knn"]) == found
@@ -278,7 +266,7 @@ def test_results_of_a_run_are_kept_in_it(tmp_path, data, monkeypatch):
     np.savez(tmp_path / "other.npz", images=images, labels=labels)
     evaluate(run, tmp_path / "other.npz", protocols=["knn"])
     assert len(json.loads(path.read_text())) == 2
-    save_encoder(_encoder(seed=9), run / "backbone.safetensors", {})
+    save_encoder(_encoder(seed=9), folder.backbone_file, {})
     evaluate(run, data, protocols=["knn"])
     assert len(json.loads(path.read_text())) == 1
 
@@ -305,7 +293,22 @@ def test_health_figures(data):
     assert 0 < found["feature_std"].value < 1.5
     assert 1 <= found["rankme"].value <= _encoder().dim
     assert found["uniformity"].value < 0 < found["alignment"].value
-    assert found["lidar"].configuration["views"]["count"] == 8
+    assert found["lidar"].configuration["augmented_passes"] == 8
+
+
+def test_health_of_a_collapsed_encoder(data):
+    encoder = _encoder()
+    encoder.trunks[0].body = _Constant()
+    encoder.trunks[0].dim = 64
+    found = {r.metric: r for r in evaluate(encoder, data, protocols=["health"])}
+    assert "alpha_req" not in found
+    assert found["rankme"].value == pytest.approx(1, abs=1e-3)
+    assert found["feature_std"].value == pytest.approx(0, abs=1e-6)
+
+
+class _Constant(nn.Module):
+    def forward(self, x, ends=()):
+        return {"pooled": torch.ones(len(x), 64)}
 
 
 def test_top5_where_there_are_classes_enough(tmp_path):
@@ -329,7 +332,10 @@ def test_the_table_shows_every_number_beside_its_baselines():
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(table(results))
     text = console.export_text()
-    for shown in ("31.2 [29.0, 33.0]", "11.2 [10.0, 12.3]", "19.0", "+20.0 [+18.0, +22.0]",
+    for shown in ("31.2 [29.0,33.0]", "11.2 [10.0,12.3]", "19.0", "+20.0 [+18.0,+22.0]",
                   "41.200", "12.500", "4,000 test pictures", "12,000 training"):  # fmt: skip
         assert shown in text
-    assert max(len(line) for line in text.splitlines()) <= 100
+    narrow = Console(width=80, record=True, file=io.StringIO())
+    narrow.print(table(results))
+    for shown in ("[29.0,33.0]", "[10.0,12.3]", "[+18.0,+22.0]", "random init"):
+        assert shown in narrow.export_text(clear=False)

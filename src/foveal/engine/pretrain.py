@@ -175,10 +175,12 @@ def _train(
     reasons: list[str],
     screen: ProgressScreen,
 ) -> Trained:
-    probe = _method(recipe, source, report, None)
-    check_channels(probe, source.channels)
-    streams = probe.streams()
-    fabric = make_fabric(recipe, find_unused=any(s.every != (1, 0) for s in streams.values()))
+    # Before the folder is made: what cannot start leaves nothing behind.
+    start = recipe.init is not None and not folder.last.is_file()
+    method = _method(recipe, source, report, _loader(recipe, screen) if start else None)
+    check_channels(method, source.channels)
+    turns = any(s.every != (1, 0) for s in method.streams().values())
+    fabric = make_fabric(recipe, find_unused=turns)
     fabric.launch()
     if fabric.global_rank != 0:
         screen = ProgressScreen(quiet=True)
@@ -193,9 +195,6 @@ def _train(
             folder.create(recipe, summary)
         write_bad_files(folder.bad_file, report.bad)
     fabric.barrier()
-    method = probe
-    if recipe.init is not None and not folder.last.is_file():
-        method = _method(recipe, source, report, _loader(recipe, screen))
     table = build_table(source, report, method.samples(source))
     cores = share_cores(
         accelerator=torch.cuda.is_available(),

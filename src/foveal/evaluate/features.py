@@ -263,6 +263,11 @@ def view_features(
     return Features(x, table.label[kept], chosen[kept], bad, key)
 
 
+def on_accelerator(encoder: Encoder) -> Encoder:
+    """A loaded encoder where it runs fastest: on a GPU, if there is one."""
+    return encoder.to("cuda") if torch.cuda.is_available() else encoder
+
+
 def device_of(network: nn.Module) -> torch.device:
     """Where a network's weights are."""
     return next((p.device for p in network.parameters()), torch.device("cpu"))

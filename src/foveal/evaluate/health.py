@@ -26,7 +26,7 @@ _ALPHA_RANGE = (11, 100)
 MEANING = {
     "feature_std": "spread; 1 even, 0 collapsed",
     "rankme": "effective directions",
-    "alpha_req": "decay of the spectrum; about 1 is good, large is few directions",
+    "alpha_req": "spectral decay; about 1 is good",
     "lidar": "directions that tell pictures apart",
     "alignment": "squared distance of two views; 0 best",
     "uniformity": "lower is more even on the sphere",
@@ -34,7 +34,11 @@ MEANING = {
 
 
 def health(bench: Bench) -> list[Result]:
-    """All figures, for the encoder and for the random initialisation."""
+    """All figures, for the encoder and for the random initialisation.
+
+    ``alpha_req`` is left out where the features have no spectrum to fit: fewer directions than its
+    first index, as after a collapse, which ``rankme`` and ``feature_std`` then show.
+    """
     rows = _rows(bench, "pictures", RANK_PICTURES, len(bench.trained.train.x))
     figures = _figures(bench, bench.encoder, bench.trained, rows)
     untrained = _figures(bench, bench.random_encoder, bench.untrained, rows)
@@ -50,7 +54,7 @@ def health(bench: Bench) -> list[Result]:
                 **about,
                 **how,
                 "meaning": MEANING[name],
-                "random_init_value": untrained[name][0],
+                "random_init_value": untrained[name][0] if name in untrained else None,
             },
         )
         for name, (value, n, how) in figures.items()
@@ -73,22 +77,32 @@ def _figures(
     z_NVD = bench.views(encoder, some, keys).to(z_ND.device)
     x_ND, y_ND = z_NVD[:, 0], z_NVD[:, 1]
     centre = {"pictures": "training split, centre view"}
-    views = {
-        "pictures": "training split, augmented",
-        "views": {"kind": "SimCLR, strength 0.5, no blur", "count": VIEWS},
-    }
-    two = {**views, "views": {**views["views"], "count": 2}}  # type: ignore[dict-item]
+    views, two = (
+        {
+            "pictures": "training split",
+            "augmented_passes": count,
+            "views": "SimCLR, strength 0.5, no blur",
+        }
+        for count in (VIEWS, 2)
+    )
+    spectrum = metrics.covariance_spectrum(z_ND)
+    fitted = int((spectrum > 0).sum()) > first
     alpha = {"index_range": [first, min(last, d)], "weights": "1/i", **centre}
     found: list[tuple[str, Callable[[], float], int, dict[str, Any]]] = [
         ("feature_std", lambda: metrics.feature_std(z_ND), n, centre),
         ("rankme", lambda: metrics.rankme(z_ND), n, centre),
-        ("alpha_req", lambda: metrics.alpha_req(z_ND, first=first, last=last), n, alpha),
+        ("alpha_req", lambda: metrics.power_law_exponent(
+            spectrum, first=first, last=last, weighted=True), n, alpha),
         ("lidar", lambda: metrics.lidar(z_NVD, delta=_DELTA), len(z_NVD),
          {"delta": _DELTA, **views}),
         ("alignment", lambda: metrics.alignment(x_ND, y_ND), len(z_NVD), two),
         ("uniformity", lambda: _uniformity(x_ND, y_ND), len(z_NVD), two),
     ]  # fmt: skip
-    return {name: (figure(), count, how) for name, figure, count, how in found}
+    return {
+        name: (figure(), count, how)
+        for name, figure, count, how in found
+        if fitted or name != "alpha_req"
+    }
 
 
 def _uniformity(x_ND: Tensor, y_ND: Tensor) -> float:

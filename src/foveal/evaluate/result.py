@@ -76,7 +76,7 @@ def _accuracy_table(results: Sequence[Result]) -> Table:
     shown = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     shown.add_column("protocol", no_wrap=True)
     for name in ("trained", "random init", "raw pixels", "over random init"):
-        shown.add_column(name, justify="right", no_wrap=True)
+        shown.add_column(name, justify="right")
     for r in results:
         base = r.baselines
         shown.add_row(
@@ -109,10 +109,11 @@ def _health_table(results: Sequence[Result]) -> Table:
 def _share(found: dict[str, Any] | None, style: str = "") -> Text:
     if found is None:
         return Text("-")
+    # No blank inside the brackets: a narrow terminal breaks the cell before them.
     text = Text(f"{100 * found['value']:.1f}", style=style)
     if found["interval"]:
         low, high = found["interval"]
-        text.append(f" [{100 * low:.1f}, {100 * high:.1f}]", style="not bold dim")
+        text.append(f" [{100 * low:.1f},{100 * high:.1f}]", style="not bold dim")
     return text
 
 
@@ -123,7 +124,7 @@ def _difference(found: dict[str, Any] | None) -> Text:
     # Green only where the interval leaves no doubt of the sign.
     style = "green" if low > 0 else "red" if high < 0 else ""
     text = Text(f"{100 * found['difference']:+.1f}", style=style)
-    text.append(f" [{100 * low:+.1f}, {100 * high:+.1f}]", style="dim")
+    text.append(f" [{100 * low:+.1f},{100 * high:+.1f}]", style="dim")
     return text
 
 
@@ -132,8 +133,8 @@ def _notes(r: Result) -> Text:
     data = about.get("data", {})
     line = f"% of {r.n:,} test pictures"
     if data:
-        line += f", {about['classes']} classes; {data['train']['n']:,} training pictures"
-    return Text(f"{line}; in brackets the 95 % interval over test pictures", style="dim")
+        line += f" ({about['classes']} classes, {data['train']['n']:,} training pictures)"
+    return Text(f"{line}; [95 % interval over test pictures]", style="dim")
 
 
 def _unreadable(results: Sequence[Result]) -> str:
@@ -143,4 +144,5 @@ def _unreadable(results: Sequence[Result]) -> str:
         return ""
     named = counts["files"]
     more = "" if len(named) == total else ", ..."
-    return f"{total} pictures could not be read and were left out: {', '.join(named)}{more}"
+    what = "1 picture" if total == 1 else f"{total:,} pictures"
+    return f"{what} could not be read, left out: {', '.join(named)}{more}"

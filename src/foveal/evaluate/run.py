@@ -13,10 +13,10 @@ from foveal.core.files import read_json, write_json
 from foveal.data.splits import load_splits
 from foveal.engine.runfolder import RunFolder
 from foveal.evaluate.bench import Bench
-from foveal.evaluate.features import Store
+from foveal.evaluate.features import Store, on_accelerator
 from foveal.evaluate.protocols import get_protocol
 from foveal.evaluate.result import Result
-from foveal.export.weights import load_encoder
+from foveal.export.weights import load_encoder, read_about
 
 DEFAULT = ("knn", "linear", "health")
 
@@ -32,14 +32,14 @@ def evaluate(
     """Measures frozen features beside random initialisation and raw pixels.
 
     The test split is measured on once and chooses nothing. Features are kept in ``RUN/features``
-    (a file that may be deleted at any time), results in ``RUN/results/<protocol>.json``: those of
+    (which may be deleted at any time), results in ``RUN/results/<protocol>.json``: those of
     the same weights on other data stay, everything else there is replaced.
 
     Args:
         run_or_file: A run folder, an exported file, or an Encoder.
         data: See ``foveal.data.splits.load_splits``.
         protocols: Of ``foveal.evaluate.protocols.PROTOCOLS``.
-        seed: Of splits, intervals and, where there is no run to say, the random initialisation.
+        seed: Of splits, intervals and, where the file does not say, the random initialisation.
         k: Neighbours of kNN.
 
     Raises:
@@ -47,7 +47,7 @@ def evaluate(
     """
     steps = {name: get_protocol(name) for name in dict.fromkeys(protocols)}
     folder = _run_of(run_or_file)
-    encoder = run_or_file if isinstance(run_or_file, Encoder) else load_encoder(run_or_file)
+    encoder = _encoder_of(run_or_file)
     train, test = load_splits(data, seed=seed, channels=encoder.channels)
     results: list[Result] = []
     with _store(folder) as store:
@@ -57,7 +57,7 @@ def evaluate(
             test,
             store,
             seed=seed,
-            init_seed=seed if folder is None else folder.recipe().seed,
+            init_seed=_init_seed(run_or_file, seed),
             k=k,
             model="encoder" if isinstance(run_or_file, Encoder) else str(run_or_file),
         )
@@ -67,6 +67,19 @@ def evaluate(
                 _keep(folder.results / f"{name}.json", found)
             results += found
     return results
+
+
+def _encoder_of(run_or_file: str | Path | Encoder) -> Encoder:
+    if isinstance(run_or_file, Encoder):
+        return run_or_file
+    return on_accelerator(load_encoder(run_or_file))
+
+
+def _init_seed(run_or_file: str | Path | Encoder, seed: int) -> int:
+    """The seed of the run the weights come from, where their file says."""
+    if isinstance(run_or_file, Encoder):
+        return seed
+    return int(read_about(run_or_file).get("recipe", {}).get("seed", seed))
 
 
 def _run_of(run_or_file: str | Path | Encoder) -> RunFolder | None:

@@ -9,6 +9,7 @@ different maps. ``docs/doom.md`` shows them and says how hard they are.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class DoomSet:
 def make_doom(
     out: str | Path,
     *,
-    what: Sequence[str] = SETS,
+    what: str | Sequence[str] = SETS,
     size: float = 1.0,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
@@ -76,7 +77,7 @@ def make_doom(
 
     Args:
         out: The folder to write.
-        what: Any of ``SETS``.
+        what: Any of ``SETS``, one or several.
         size: Share of the usual counts, above 0.
         seed: Another seed, another world.
         progress: Called with a line of text now and then.
@@ -89,14 +90,17 @@ def make_doom(
         FovealError: An unknown set, a size that is not above 0, ViZDoom missing, or a set in
             ``out`` that was made with other parameters.
     """
+    what = (what,) if isinstance(what, str) else tuple(what)
     unknown = sorted(set(what) - set(SETS))
     if unknown or not what:
         raise FovealError(
             f"the Doom world has no set {', '.join(unknown)}" if unknown else "no set is named",
             hint=f"any of {', '.join(SETS)}",
         )
-    if not size > 0:
-        raise FovealError(f"size={size} is not above 0", hint="1.0 for the usual counts, 0.05")
+    if not (size > 0 and math.isfinite(size)):
+        raise FovealError(
+            f"size={size} is not a number above 0", hint="1.0 for the usual counts, or 0.05"
+        )
     wad_path()
     out = Path(out)
     say = progress or (lambda text: None)

@@ -53,6 +53,8 @@ def plan(folder: Path, *, size: float, seed: int) -> list[Job]:
 def finish(folder: Path, parts: dict[str, list[dict[str, Any]]], *, size: float) -> dict[str, Any]:
     """Returns ``counts`` and what the frames mean."""
     counts = {f"{s} clips": sum(part["clips"] for part in maps) for s, maps in parts.items()}
+    if not all(counts.values()):
+        raise FovealError(f"too few lively clips: {counts}", hint="another seed or a larger size")
     return {
         "counts": {**counts, "frames each": FRAMES},
         "frames_per_second": 35 / TICS,
@@ -70,7 +72,7 @@ def render_map(folder: Path, *, map_name: str, split: str, seed: int, clips: int
         clips: How many.
 
     Returns:
-        ``clips``: how many were written.
+        ``clips``: how many were written; fewer than asked for where the map gives no more.
     """
     dice = Dice(seed, "clips", map_name)
     done = 0
@@ -84,8 +86,6 @@ def render_map(folder: Path, *, map_name: str, split: str, seed: int, clips: int
             if _lively(frames):
                 _save(frames, folder / f"{map_name.lower()}_{done:03d}")
                 done += 1
-    if done < clips:
-        raise FovealError(f"{map_name} gave {done} of {clips} lively clips", hint="another seed")
     return {"clips": done}
 
 

@@ -166,7 +166,13 @@ class World:
         self._game = game
         try:
             game.init()
-        except Exception as error:  # ViZDoom's own classes share no base below Exception
+        except (
+            vzd.FileDoesNotExistException,
+            vzd.ViZDoomErrorException,
+            vzd.ViZDoomUnexpectedExitException,
+            vzd.SharedMemoryException,
+            vzd.MessageQueueException,
+        ) as error:
             self._folder.cleanup()
             raise FovealError(f"ViZDoom did not start on {map_name}: {error}") from error
         self._cheat()
