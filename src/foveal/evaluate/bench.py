@@ -148,7 +148,8 @@ class Bench:
             "unreadable": {"train": len(split.train.bad), "test": len(split.test.bad),
                            "files": files[:_NAMED]},
             "bootstrap": {"resamples": RESAMPLES, "level": LEVEL, "kind": "percentile"},
-            "random_init": {"seed": self.init_seed, "bn_pictures": min(BN_PICTURES, len(self.train))},
+            "random_init": {"seed": self.init_seed,
+                            "bn_pictures": min(BN_PICTURES, len(self.train))},
             "pixels": {"size": self.pixel_size},
         }  # fmt: skip
 

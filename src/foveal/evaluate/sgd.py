@@ -23,7 +23,7 @@ from foveal.core import rng
 from foveal.evaluate.probe import CHOSEN_ON, Problem, parts, standardised
 from foveal.metrics.accuracy import topk_accuracy
 
-LEARNING_RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
+LEARNING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 WEIGHT_DECAYS = (0.0, 1e-3)
 _EPOCHS, _BATCH, _MOMENTUM = 30, 256, 0.9
 
