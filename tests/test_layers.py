@@ -26,6 +26,7 @@ LAYERS = [
     {"report"},
     {"verbs"},
     {"cli"},
+    {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # The recipe knows nothing of torch and may be read by everything that describes a run.
