@@ -15,7 +15,7 @@ pytest.importorskip("vizdoom", reason="needs foveal[worlds]")
 from foveal.benchmarks.doom import SETS, make_doom
 from foveal.benchmarks.doom.classes import CLASSES, MONSTERS
 from foveal.benchmarks.doom.jobs import Job, run_jobs
-from foveal.benchmarks.doom.objects import covered_outline, even_shares
+from foveal.benchmarks.doom.objects import covered_outline, even_shares, render_map
 from foveal.benchmarks.doom.world import (
     MAPS,
     TEST_MAPS,
@@ -70,7 +70,17 @@ def test_same_seed_same_bytes_whatever_the_number_of_processes(world, tmp_path):
     assert digests(tmp_path / "other" / "pile") != digests(out / "pile")
 
 
-def test_nothing_is_left_behind(world, monkeypatch, tmp_path):
+def test_same_seed_same_crops(world, tmp_path, monkeypatch):
+    """One map alone, in this process, gives the bytes that a worker wrote."""
+    out, _ = world
+    monkeypatch.chdir(tmp_path)
+    render_map(tmp_path / "test", map_name=TEST_MAPS[0], split="test", seed=0, share=1)
+    for path in (out / "objects" / "test").rglob("*.png"):
+        again = tmp_path / path.relative_to(out / "objects")
+        assert path.read_bytes() == again.read_bytes()
+
+
+def test_nothing_is_left_behind(world):
     out, sets = world
     assert sorted(p.name for p in out.iterdir()) == sorted(SETS)
     for name, made in sets.items():
@@ -199,8 +209,9 @@ def test_wrong_requests(tmp_path, monkeypatch):
     assert "foveal[worlds]" in error.value.hint
 
 
-def test_the_camera_and_the_depth_agree_with_where_things_are():
+def test_the_camera_and_the_depth_agree_with_where_things_are(tmp_path, monkeypatch):
     """A pillar's feet and its distance, from the game's own coordinates."""
+    monkeypatch.chdir(tmp_path)  # ViZDoom leaves a folder where it stands
     camera, dice = intrinsics((320, 240)), Dice(0, "camera")
     along, across, feet = [], [], []
     with World("MAP10", 1) as world:
@@ -252,7 +263,9 @@ def test_shares():
     assert even_shares([5, 1, 9], 9) == [4, 1, 4]
     assert even_shares([1, 1], 5) == [1, 1]
     assert spread(5, ["a", "b", "c"]) == [("a", 1), ("b", 2), ("c", 2)]
-    assert sum(n for _, n in spread(2, MAPS)) == 2
+    assert spread(5, ["a", "b", "c", "d"], at_least=2) == [("a", 2), ("c", 3)]
+    assert spread(1, MAPS, at_least=4) == [("MAP01", 1)]
+    assert sum(n for _, n in spread(4000, TRAIN_MAPS, at_least=4)) == 4000
 
 
 def test_draws_are_keyed():

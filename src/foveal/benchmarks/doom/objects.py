@@ -24,6 +24,7 @@ from foveal.benchmarks.doom.world import (
     Frame,
     Seen,
     World,
+    pick,
     set_scene,
 )
 from foveal.errors import FovealError
@@ -52,13 +53,13 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def plan(folder: Path, *, size: float, seed: int) -> list[Job]:
-    """One job a map; a small set comes from few maps, since starting one has its price."""
+    """One job a map; a small set comes from few maps, see ``spread``."""
     jobs = []
     for split, maps in (("train", TRAIN_MAPS), ("test", TEST_MAPS)):
         per_class = _per_class(split, size)
         used = min(len(maps), max(1, per_class // _CROPS_PER_MAP))
         share = math.ceil(per_class / used)
-        for map_name in (maps[i * len(maps) // used] for i in range(used)):
+        for map_name in pick(maps, used):
             arguments = {"map_name": map_name, "split": split, "seed": seed, "share": share}
             jobs.append(Job("objects", str(folder / split), arguments))
     return jobs

@@ -32,7 +32,7 @@ def plan(folder: Path, *, size: float, seed: int) -> list[Job]:
     """One job a map."""
     return [
         Job("pile", str(folder), {"map_name": m, "split": "train", "seed": seed, "frames": n})
-        for m, n in spread(max(1, round(_FRAMES * size)), TRAIN_MAPS)
+        for m, n in spread(max(1, round(_FRAMES * size)), TRAIN_MAPS, at_least=_FRAMES_PER_SCENE)
     ]
 
 

@@ -74,7 +74,7 @@ def plan(folder: Path, *, size: float, seed: int) -> list[Job]:
     return [
         Job("scenes", str(folder), {"map_name": m, "split": split, "seed": seed, "frames": n})
         for split, maps in (("train", TRAIN_MAPS), ("val", TEST_MAPS))
-        for m, n in spread(max(1, round(_SCENES[split] * size)), maps)
+        for m, n in spread(max(1, round(_SCENES[split] * size)), maps, at_least=_FRAMES_PER_SCENE)
     ]
 
 

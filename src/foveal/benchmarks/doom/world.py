@@ -307,10 +307,20 @@ def wad_path() -> Path:
     return path
 
 
-def spread(n: int, maps: Sequence[str]) -> list[tuple[str, int]]:
-    """Shares ``n`` pictures out over maps as evenly as can be; maps without any are left out."""
-    shares = [n * (i + 1) // len(maps) - n * i // len(maps) for i in range(len(maps))]
-    return [(m, share) for m, share in zip(maps, shares, strict=True) if share]
+def pick(maps: Sequence[str], used: int) -> list[str]:
+    """``used`` of the maps, from the first on, at even distances."""
+    return [maps[i * len(maps) // used] for i in range(used)]
+
+
+def spread(n: int, maps: Sequence[str], at_least: int = 1) -> list[tuple[str, int]]:
+    """Shares ``n`` pictures out over maps as evenly as can be.
+
+    A small set comes from few maps, since starting one has its price: each that is used gives
+    ``at_least`` pictures (or all).
+    """
+    used = min(len(maps), max(1, n // at_least))
+    shares = [n * (i + 1) // used - n * i // used for i in range(used)]
+    return list(zip(pick(maps, used), shares, strict=True))
 
 
 def clear_view(frame: Frame) -> bool:
