@@ -1,6 +1,6 @@
 """How hard the Doom objects are: raw pixels, an untrained network, and supervision.
 
-    python benchmarks/doom_calibration.py OUT/objects [--views 128000] [--sheet docs/images/x.png]
+    python benchmarks/doom_calibration.py OUT [--views 128000] [--sheets docs/images]
 
 Prints the table of docs/doom.md: kNN (k = 20, cosine, weights exp(s / 0.07) as in Wu et al., NPID,
 CVPR 2018, section 3.4) on raw pixels and on an untrained network, and a short supervised run with
@@ -129,18 +129,21 @@ def estimate_batch_norm(trunk, x):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("objects", type=Path)
+    parser.add_argument("doom", type=Path, help="what `foveal data doom` wrote")
     parser.add_argument("--views", type=int, default=128_000)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sheet", type=Path, help="write a contact sheet of the test part")
+    parser.add_argument("--sheets", type=Path, help="write the pictures of docs/doom.md here")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
-    x, y, classes = load(args.objects / "train")
-    test_x, test_y, _ = load(args.objects / "test")
-    if args.sheet:
-        contact_sheet(args.objects / "test", classes, args.sheet)
+    x, y, classes = load(args.doom / "objects" / "train")
+    test_x, test_y, _ = load(args.doom / "objects" / "test")
+    if args.sheets:
+        args.sheets.mkdir(parents=True, exist_ok=True)
+        object_sheet(args.doom / "objects" / "test", classes, args.sheets / "doom_objects.png")
+        if (args.doom / "scenes").is_dir():
+            scene_sheet(args.doom / "scenes", args.sheets / "doom_scenes.png")
     count = len(classes)
     print(f"{date.today()}  {platform.processor() or platform.machine()}, "
           f"{torch.get_num_threads()} threads, torch {torch.__version__}")  # fmt: skip
@@ -183,7 +186,7 @@ def main() -> None:
     print(f"kNN, supervised network                  {100 * score:5.1f} %")
 
 
-def contact_sheet(folder: Path, classes: list[str], path: Path, columns: int = 12) -> None:
+def object_sheet(folder: Path, classes: list[str], path: Path, columns: int = 12) -> None:
     """Two classes in a row, crops spread over the maps."""
     rows, gap = (len(classes) + 1) // 2, 8
     width = (SIDE + 2) * columns
@@ -193,8 +196,25 @@ def contact_sheet(folder: Path, classes: list[str], path: Path, columns: int = 1
         for j in range(columns):
             crop = Image.open(files[j * len(files) // columns])
             sheet.paste(crop, ((i % 2) * (width + gap) + (SIDE + 2) * j, (SIDE + 2) * (i // 2)))
-    path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
+
+
+def scene_sheet(folder: Path, path: Path, columns: int = 5) -> None:
+    """A row of frames, of their class masks, and of depth (white is 1,000 map units or more)."""
+    names = (folder / "ImageSets" / "Main" / "val.txt").read_text().split()
+    sheet = Image.new("RGB", (322 * columns, 242 * 3))
+    for i in range(columns):
+        name = names[i * len(names) // columns]
+        depth = np.asarray(Image.open(folder / "Depth" / f"{name}.png"))
+        shade = np.where(depth == 0, 255, np.minimum(depth * 0.255, 255)).astype(np.uint8)
+        pictures = (
+            Image.open(folder / "JPEGImages" / f"{name}.jpg"),
+            Image.open(folder / "SegmentationClass" / f"{name}.png").convert("RGB"),
+            Image.fromarray(shade).convert("RGB"),
+        )
+        for row, picture in enumerate(pictures):
+            sheet.paste(picture, (322 * i, 242 * row))
+    sheet.resize((sheet.width * 3 // 5, sheet.height * 3 // 5)).save(path)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,9 @@
 """The command line is a promise: this file changes when it is meant to change."""
 
+import importlib
+import inspect
+import pkgutil
+
 import typer
 from typer.main import get_command
 
@@ -45,6 +49,10 @@ def test_every_option_says_what_it_does():
 def test_the_shell_and_python_have_the_same_verbs():
     import foveal
 
+    # Importing every module must not put a package in the place of a verb.
+    for module in pkgutil.walk_packages(foveal.__path__, "foveal."):
+        if not module.name.endswith(("__main__", "worker")):
+            importlib.import_module(module.name)
     assert isinstance(app, typer.Typer)
-    for verb in ("scan", "pretrain", "evaluate", "embed", "export"):
-        assert callable(getattr(foveal, verb))
+    for verb in ("scan", "pretrain", "evaluate", "embed", "export", "load", "make_doom"):
+        assert inspect.isfunction(getattr(foveal, verb)), verb

@@ -118,7 +118,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure frozen features, beside random initialisation and raw pixels."""
-    from foveal.evaluate.result import table
+    from foveal.evaluation.result import table
     from foveal.verbs import evaluate as run
 
     names = [name.strip() for name in protocol.split(",") if name.strip()]

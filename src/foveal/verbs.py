@@ -14,8 +14,8 @@ from foveal.recipe import Recipe, parse_overrides
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from foveal.evaluate.result import Result
-    from foveal.export.formats import ExportReport
+    from foveal.evaluation.result import Result
+    from foveal.exporting.formats import ExportReport
 
 __all__ = ["embed", "evaluate", "export", "load", "make_doom", "pretrain", "scan"]
 
@@ -70,7 +70,7 @@ def _hand_over(trained: Trained) -> None:
     """Writes what a run leaves behind (rank 0 only): the backbone, the end, the report."""
     from foveal import __version__
     from foveal.core import ranks
-    from foveal.export.weights import save_encoder
+    from foveal.exporting.weights import save_encoder
     from foveal.report.page import write_report
     from foveal.report.pictures import write_neighbour_sheet
 
@@ -106,14 +106,14 @@ def evaluate(
         run_or_file: A run folder, an exported file, or an Encoder.
         data: Labelled pictures: ``train/`` and ``test/`` (or ``val/``) class folders, or class
             folders alone, of which a fifth is then held out.
-        protocols: Any of ``foveal.evaluate.protocols.PROTOCOLS``.
+        protocols: Any of ``foveal.evaluation.protocols.PROTOCOLS``.
         seed: Of the random initialisation where the file does not say, of splits and intervals.
         k: Neighbours of kNN.
 
     Returns:
         One result per protocol and metric; also written to ``RUN/results``, and into the report.
     """
-    from foveal.evaluate.run import evaluate as run_protocols
+    from foveal.evaluation.run import evaluate as run_protocols
     from foveal.report.page import write_report
 
     results = run_protocols(run_or_file, data, protocols=protocols, seed=seed, k=k)
@@ -124,7 +124,7 @@ def evaluate(
 
 def embed(run_or_file: str | Path | Encoder, data: Any, out: str | Path) -> Path:
     """Writes the pooled features of pictures to ``out`` (.npz: features, names, labels)."""
-    from foveal.evaluate.embed import embed as write_features
+    from foveal.evaluation.embed import embed as write_features
 
     return write_features(run_or_file, data, out)
 
@@ -137,14 +137,14 @@ def export(run_or_file: str | Path, *, format: str, out: str | Path) -> ExportRe
         format: ``timm`` (loads with ``timm.create_model``) or ``torch`` (``torch.export``).
         out: The folder to write.
     """
-    from foveal.export.formats import export as write_export
+    from foveal.exporting.formats import export as write_export
 
     return write_export(run_or_file, format=format, out=out)
 
 
 def load(run_or_file: str | Path) -> Encoder:
     """The encoder of a run or of an exported file, in evaluation mode."""
-    from foveal.export.weights import load_encoder
+    from foveal.exporting.weights import load_encoder
 
     return load_encoder(run_or_file)
 

@@ -12,7 +12,7 @@ from foveal.backbones.inputs import Normalise
 from foveal.backbones.loading import load_weights
 from foveal.backbones.registry import build_backbone
 from foveal.errors import FovealError
-from foveal.export.weights import save_encoder
+from foveal.exporting.weights import save_encoder
 
 
 def _small(**arguments):

@@ -10,7 +10,7 @@ from foveal.backbones.encoder import Encoder
 from foveal.backbones.inputs import Normalise
 from foveal.backbones.registry import build_backbone, list_backbones
 from foveal.errors import FovealError
-from foveal.export.weights import load_encoder, save_encoder
+from foveal.exporting.weights import load_encoder, save_encoder
 
 # name, arguments, side of the picture; small so that the whole registry is quick.
 NETWORKS = [

@@ -1,4 +1,4 @@
-"""Every method at a size that trains in seconds: the listed ones by their small recipe, and toys."""
+"""Every method at a size that trains in seconds: the listed ones by their small recipe; toys."""
 
 import numpy as np
 from PIL import Image

@@ -1,4 +1,4 @@
-"""The resume law with real processes: killed at random moments, continued, and bit-equal at the end."""
+"""The resume law with real processes: killed at random moments, continued, bit-equal at the end."""
 
 import multiprocessing
 import os
@@ -25,7 +25,9 @@ def kill_and_continue(name, pictures, tmp_path, kills, seed):
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     # Children are forked from a process that has imported everything and computed nothing.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["foveal.verbs", "foveal.export.weights", "foveal.report.page"])
+    context.set_forkserver_preload(
+        ["foveal.verbs", "foveal.exporting.weights", "foveal.report.page"]
+    )
     whole = context.Process(target=_pretrain, args=(pictures, straight, recipe))
     whole.start()
     whole.join()

@@ -1,8 +1,7 @@
 """Five toy methods that together need everything the contract offers to the papers to come.
 
-Tiles with a bank (PIRL, CPC), streams with targets (S4L), optimisers taking turns (multi-task), half
-trunks (split-brain), masked tokens with a teacher (MAE, I-JEPA). Each learns something, however
-little; none is listed.
+Tiles with a bank (PIRL, CPC), streams with targets (S4L), optimisers taking turns (multi-task),
+half trunks (split-brain), masked tokens with a teacher (MAE, I-JEPA). None is listed.
 """
 
 from copy import deepcopy
@@ -148,7 +147,7 @@ class TakingTurns(Method):
         }
 
     def forward(self, batch, progress):
-        (name, part), = batch.items()
+        ((name, part),) = batch.items()
         x = part.images("v")
         if name == "turn":
             x = torch.cat([quarter_turns(x, k) for k in range(4)])
@@ -189,9 +188,7 @@ class HalfTrunks(Method):
 
     def loss(self, out, batch, progress):
         x = batch["main"].images("v").mean((2, 3))
-        return Losses(
-            F.mse_loss(out["half0"], x[:, 1:]) + F.mse_loss(out["half1"], x[:, :1])
-        )
+        return Losses(F.mse_loss(out["half0"], x[:, 1:]) + F.mse_loss(out["half1"], x[:, :1]))
 
     def encoder(self):
         return Encoder(

@@ -14,9 +14,7 @@ from foveal.core.schedules import (
 from foveal.engine.budget import Budget
 
 
-@pytest.mark.parametrize(
-    ("step", "lr"), [(0, 0.0), (1, 0.001535), (3127, 4.8), (15639, 2.816756)]
-)
+@pytest.mark.parametrize(("step", "lr"), [(0, 0.0), (1, 0.001535), (3127, 4.8), (15639, 2.816756)])
 def test_simclr_100_epochs_of_imagenet(step, lr):
     steps = Budget.of_epochs(100, 1_281_167, 4096).steps
     warmup = round(10 * 1_281_167 / 4096)
@@ -56,7 +54,9 @@ def test_learning_rate_scaling():
 
 
 def test_inverse_square_root_of_the_probes():
-    assert inverse_square_root(450_450, peak=0.01, decay=1e-7) == pytest.approx(0.00999775, abs=1e-8)
+    assert inverse_square_root(450_450, peak=0.01, decay=1e-7) == pytest.approx(
+        0.00999775, abs=1e-8
+    )
     assert inverse_square_root(10_000, peak=0.05, decay=1e-4) == pytest.approx(0.048795, abs=1e-6)
     assert inverse_square_root(1e6, peak=0.01, decay=1e-4) == pytest.approx(0.00707107, abs=1e-8)
 

@@ -49,9 +49,7 @@ def test_the_target_follows_the_new_weights_and_keeps_its_own_statistics():
 def test_the_target_learns_nothing_by_gradient():
     method = _method()
     assert not any(p.requires_grad for p in method.target_trunk.parameters())
-    grouped = {
-        id(p) for g in method.parameter_groups()["main"] for p in g.parameters
-    }
+    grouped = {id(p) for g in method.parameter_groups()["main"] for p in g.parameters}
     assert not grouped & {id(p) for p in method.target_trunk.parameters()}
 
 

@@ -63,7 +63,8 @@ def line_chart(lines: Sequence[Line], *, x_label: str, y_label: str, title: str)
     for x in x_ticks:
         px, _ = at(x, y0)
         parts.append(
-            f'<text x="{px:.1f}" y="{_HEIGHT - _BOTTOM + 15}" text-anchor="middle">{label(x)}</text>'
+            f'<text x="{px:.1f}" y="{_HEIGHT - _BOTTOM + 15}" text-anchor="middle">'
+            f"{label(x)}</text>"
         )
     parts.append(
         f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 4}" text-anchor="middle">'

@@ -9,7 +9,7 @@ from typing import Any
 
 from foveal.core.files import read_json, write_text
 from foveal.engine.runfolder import RunFolder
-from foveal.export.weights import load_encoder
+from foveal.exporting.weights import load_encoder
 from foveal.report.charts import Line, line_chart
 from foveal.report.pictures import filter_sheet, inline
 
@@ -86,7 +86,7 @@ def _results(folder: RunFolder) -> str:
         cells = [f'<td class="n best">{_with_interval(r)}</td>']
         for name in ("random_init", "pixels"):
             base = r["baselines"].get(name)
-            cells.append(f'<td class="n">{_with_interval(base) if base else "–"}</td>')
+            cells.append(f'<td class="n">{_with_interval(base) if base else "-"}</td>')
         rows.append(
             f"<tr><td>{escape(r['protocol'])}</td><td>{escape(r['metric'])}</td>"
             f'{"".join(cells)}<td class="n">{r["n"]:,}</td></tr>'

@@ -10,7 +10,7 @@ from foveal.backbones.encoder import Encoder
 from foveal.backbones.inputs import Channels, Normalise, Sobel
 from foveal.backbones.registry import build_backbone
 from foveal.errors import FovealError
-from foveal.export.weights import load_encoder, read_about, save_encoder
+from foveal.exporting.weights import load_encoder, read_about, save_encoder
 
 
 def _encoder():

@@ -13,15 +13,15 @@ import torch
 from numpy.typing import NDArray
 
 from foveal.errors import FovealError
-from foveal.evaluate.bench import Bench, Split
-from foveal.evaluate.features import compute_threads
-from foveal.evaluate.health import health
-from foveal.evaluate.knn import knn
-from foveal.evaluate.linear import linear
-from foveal.evaluate.probe import Probe, Problem
-from foveal.evaluate.result import Result
-from foveal.evaluate.ridge import ridge
-from foveal.evaluate.sgd import sgd
+from foveal.evaluation.bench import Bench, Split
+from foveal.evaluation.features import compute_threads
+from foveal.evaluation.health import health
+from foveal.evaluation.knn import knn
+from foveal.evaluation.linear import linear
+from foveal.evaluation.probe import Probe, Problem
+from foveal.evaluation.result import Result
+from foveal.evaluation.ridge import ridge
+from foveal.evaluation.sgd import sgd
 from foveal.metrics.accuracy import true_class_rank
 from foveal.metrics.bootstrap import percentiles, resampled_means
 from foveal.recipe import nearest

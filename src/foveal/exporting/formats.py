@@ -20,7 +20,7 @@ from foveal.backbones.inputs import Normalise
 from foveal.core import rng
 from foveal.core.files import read_json, write_json, write_text
 from foveal.errors import FovealError
-from foveal.export.weights import load_encoder, read_about, save_encoder
+from foveal.exporting.weights import load_encoder, read_about, save_encoder
 from foveal.recipe import nearest
 
 # Largest difference between the original's and the export's features, relative to the largest
@@ -71,15 +71,15 @@ def export(run_or_file: str | Path, *, format: str, out: str | Path) -> ExportRe
         FovealError: Unknown format, one that cannot hold this encoder, a folder that holds
             something, or an export whose outputs differ.
     """
-    if format not in _FORMATS:
-        raise FovealError(f"there is no format '{format}'", hint=nearest(format, list(_FORMATS)))
+    if format not in FORMATS:
+        raise FovealError(f"there is no format '{format}'", hint=nearest(format, list(FORMATS)))
     out = Path(out)
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise FovealError(f"{out} exists and is not an empty folder", hint="another --out")
     encoder = load_encoder(run_or_file)
     about = read_about(run_or_file)
     with _new_folder(out) as folder:
-        line, difference = _FORMATS[format](encoder, about, folder, out)
+        line, difference = FORMATS[format](encoder, about, folder, out)
         _write_card(encoder, about, folder, line)
         files = tuple(sorted(path.name for path in folder.iterdir()))
     return ExportReport(format, out, files, difference, line)
@@ -142,7 +142,7 @@ def _export_torch(
     return f'torch.export.load("{out / file.name}").module()', difference
 
 
-_FORMATS: dict[str, Callable[[Encoder, dict[str, Any], Path, Path], tuple[str, float]]] = {
+FORMATS: dict[str, Callable[[Encoder, dict[str, Any], Path, Path], tuple[str, float]]] = {
     "timm": _export_timm,
     "torch": _export_torch,
 }

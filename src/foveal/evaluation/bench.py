@@ -14,8 +14,8 @@ from torch import Tensor
 from foveal.backbones.encoder import Encoder
 from foveal.data.sources import Source
 from foveal.errors import FovealError
-from foveal.evaluate.baselines import BN_PICTURES, PIXEL_SIZE, pixels_of_view, random_init
-from foveal.evaluate.features import (
+from foveal.evaluation.baselines import BN_PICTURES, PIXEL_SIZE, pixels_of_view, random_init
+from foveal.evaluation.features import (
     Features,
     Store,
     compute_threads,

@@ -17,7 +17,7 @@ from foveal.core import rng
 from foveal.core.batch import as_images
 from foveal.data.loader import Table, ordered_views
 from foveal.data.sources import Source
-from foveal.evaluate.features import Store, compute_threads, device_of, weights_digest
+from foveal.evaluation.features import Store, compute_threads, device_of, weights_digest
 from foveal.views.presets import center_view
 
 PIXEL_SIZE = 32

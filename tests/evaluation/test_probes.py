@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from foveal.errors import FovealError
-from foveal.evaluate import linear as linear_module
-from foveal.evaluate.knn import knn
-from foveal.evaluate.linear import L2_GRID, LogisticProblem, linear
-from foveal.evaluate.probe import Problem, Standardise, held_out
-from foveal.evaluate.ridge import ridge, ridge_path
-from foveal.evaluate.sgd import sgd, train_heads
+from foveal.evaluation import linear as linear_module
+from foveal.evaluation.knn import knn
+from foveal.evaluation.linear import L2_GRID, LogisticProblem, linear
+from foveal.evaluation.probe import Problem, Standardise, held_out
+from foveal.evaluation.ridge import ridge, ridge_path
+from foveal.evaluation.sgd import sgd, train_heads
 from foveal.metrics.accuracy import topk_accuracy
 
 BINARY_X = torch.tensor([[0, 0], [1, 0], [0, 1], [3, 3], [4, 3], [3, 4]], dtype=torch.float64)

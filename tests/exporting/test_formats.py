@@ -12,8 +12,8 @@ from foveal.backbones.encoder import Encoder
 from foveal.backbones.inputs import Channels, Normalise, Sobel
 from foveal.backbones.registry import build_backbone
 from foveal.errors import FovealError
-from foveal.export.formats import export
-from foveal.export.weights import load_encoder, save_encoder
+from foveal.exporting.formats import export
+from foveal.exporting.weights import load_encoder, save_encoder
 
 MEAN, STD = [0.4, 0.5], [0.2, 0.3]
 

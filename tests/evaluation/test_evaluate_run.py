@@ -14,13 +14,13 @@ from foveal.backbones.registry import build_backbone
 from foveal.data.sources import ArraySource, Subset
 from foveal.engine.runfolder import RunFolder
 from foveal.errors import FovealError
-from foveal.evaluate.baselines import random_init
-from foveal.evaluate.embed import embed
-from foveal.evaluate.features import Store, encoder_features, frozen, weights_digest
-from foveal.evaluate.protocols import PROTOCOLS, get_protocol
-from foveal.evaluate.result import Result, table
-from foveal.evaluate.run import evaluate
-from foveal.export.weights import save_encoder
+from foveal.evaluation.baselines import random_init
+from foveal.evaluation.embed import embed
+from foveal.evaluation.features import Store, encoder_features, frozen, weights_digest
+from foveal.evaluation.protocols import PROTOCOLS, get_protocol
+from foveal.evaluation.result import Result, table
+from foveal.evaluation.run import evaluate
+from foveal.exporting.weights import save_encoder
 from foveal.recipe import Recipe
 from foveal.views.presets import center_view
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from foveal.evaluate.probe import Problem
+from foveal.evaluation.probe import Problem
 from foveal.metrics.knn import knn_scores
 
 TEMPERATURE = 0.07

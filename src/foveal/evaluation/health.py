@@ -13,8 +13,8 @@ from torch import Tensor
 
 from foveal.backbones.encoder import Encoder
 from foveal.core import rng
-from foveal.evaluate.bench import Bench, Split
-from foveal.evaluate.result import HEALTH, Result
+from foveal.evaluation.bench import Bench, Split
+from foveal.evaluation.result import HEALTH, Result
 from foveal.metrics import health as metrics
 from foveal.views.presets import simclr_view
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from foveal.evaluate.probe import CHOSEN_ON, Problem, parts, standardised
+from foveal.evaluation.probe import CHOSEN_ON, Problem, parts, standardised
 from foveal.metrics.accuracy import topk_accuracy
 
 L2_GRID = tuple(10 ** (i / 4) for i in range(-24, 21))

@@ -13,8 +13,8 @@ from foveal.core.files import atomic_path
 from foveal.data.badfiles import write_bad_files
 from foveal.data.sources import open_source
 from foveal.errors import FovealError
-from foveal.evaluate.features import Store, encoder_features, on_accelerator
-from foveal.export.weights import load_encoder
+from foveal.evaluation.features import Store, encoder_features, on_accelerator
+from foveal.exporting.weights import load_encoder
 from foveal.views.presets import center_view
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from foveal.core import rng
-from foveal.evaluate.probe import CHOSEN_ON, Problem, parts, standardised
+from foveal.evaluation.probe import CHOSEN_ON, Problem, parts, standardised
 from foveal.metrics.accuracy import topk_accuracy
 
 LEARNING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)

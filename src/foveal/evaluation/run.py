@@ -12,11 +12,11 @@ from foveal.backbones.encoder import Encoder
 from foveal.core.files import read_json, write_json
 from foveal.data.splits import load_splits
 from foveal.engine.runfolder import RunFolder
-from foveal.evaluate.bench import Bench
-from foveal.evaluate.features import Store, on_accelerator
-from foveal.evaluate.protocols import get_protocol
-from foveal.evaluate.result import Result
-from foveal.export.weights import load_encoder, read_about
+from foveal.evaluation.bench import Bench
+from foveal.evaluation.features import Store, on_accelerator
+from foveal.evaluation.protocols import get_protocol
+from foveal.evaluation.result import Result
+from foveal.exporting.weights import load_encoder, read_about
 
 DEFAULT = ("knn", "linear", "health")
 
@@ -38,7 +38,7 @@ def evaluate(
     Args:
         run_or_file: A run folder, an exported file, or an Encoder.
         data: See ``foveal.data.splits.load_splits``.
-        protocols: Of ``foveal.evaluate.protocols.PROTOCOLS``.
+        protocols: Of ``foveal.evaluation.protocols.PROTOCOLS``.
         seed: Of splits, intervals and, where the file does not say, the random initialisation.
         k: Neighbours of kNN.
 
