@@ -1,4 +1,4 @@
-"""The main job on real input, as a user would type it: data, pretraining, evaluation, export, report.
+"""The main job on real input, as a user would type it.
 
     python benchmarks/demo.py [FOLDER] [--seed S] [--pictures SHARE] [--epochs E]
 

@@ -86,13 +86,13 @@ def write_table(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> No
         "",
         "Written by `make proofs`; do not edit. One protocol for all: Doom objects (see",
         "[the Doom world](../doom.md)), the method's small recipe, kNN with k = 20 on frozen",
-        "features of the centre view. Beside it the same network at random initialisation, with its",
+        "features of the centre view. Beside it the same network at random initialisation, its",
         "batch-norm statistics estimated on the training pictures, and raw pixels. A method is",
-        f"listed only with at least {MARGIN * 100:.0f} points over random initialisation and a 95 %",
-        "interval above 0. These are numbers of a small test bed: they say that a method learns,",
+        f"listed only with at least {MARGIN * 100:.0f} points over random initialisation and a",
+        "95 % interval above 0. These are numbers of a small test bed: they say that a method learns,",
         "not which method is best on your pictures.",
         "",
-        "| method | seed | kNN | random init | raw pixels | over random init | pictures seen | min |",
+        "| method | seed | kNN | random init | raw pixels | over random init | pictures | min |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for r in rows:

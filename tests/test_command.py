@@ -1,4 +1,4 @@
-"""The command as a user types it, on a pile of every kind of picture and of every kind of damage."""
+"""The command as a user types it, on a pile of every kind of picture and of damage."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ TINY = ["network.width=0.25", "batch=64", "machine.cores=1"]
 
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pile") / "Bilder aus dem Urlaub – ü"
+    folder = tmp_path_factory.mktemp("pile") / "Bilder aus dem Urlaub - ü"
     good, bad = make_zoo(folder)
     return folder, good, bad
 

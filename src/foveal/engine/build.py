@@ -68,7 +68,7 @@ def build_method(
     options = validated(cls.Options, recipe.options, f"options of {recipe.method}")
     torch.manual_seed(rng.seed64(recipe.seed, "init"))
     method = cls(RecipeMaker(recipe.network, info.channels, load), info, options)
-    return method.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return method.to(memory_format=torch.channels_last)
 
 
 def check_channels(method: Method, channels: int) -> None:
@@ -152,7 +152,7 @@ def check_micro_batches(
 
 def make_fabric(recipe: Recipe, *, find_unused: bool) -> Fabric:
     """Devices, ranks and precision. Works alone, under torchrun and under SLURM."""
-    from lightning_fabric.strategies import DDPStrategy
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
     cuda = torch.cuda.is_available()
     launched = int(os.environ.get("WORLD_SIZE", "1")) > 1

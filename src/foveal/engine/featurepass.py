@@ -114,6 +114,6 @@ class DiskFeaturePass:
 
     def _file(self, width: int) -> NDArray[np.float32]:
         path = Path(self._folder.name) / f"{self._passes}.npy"
-        return np.lib.format.open_memmap(  # type: ignore[no-untyped-call,no-any-return]
+        return np.lib.format.open_memmap(
             path, mode="w+", dtype=np.float32, shape=(len(self.table), width)
         )

@@ -66,7 +66,9 @@ class Trainer:
         self.fabric, self.screen, self.known_bad = fabric, screen, known_bad
         self.rank, self.world = fabric.global_rank, fabric.world_size
         torch.set_num_threads(cores.compute)
-        self.method = convert_batchnorm(method) if self.world > 1 else method
+        self.method = method
+        if self.world > 1:
+            convert_batchnorm(method)
         self.streams = method.streams()
         self.main = next(name for name, s in self.streams.items() if s.counts_epoch)
         self.plans = {p.name: p for p in stream_plans(self.streams, recipe.batch)}
