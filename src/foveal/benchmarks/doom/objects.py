@@ -35,14 +35,14 @@ _SURPLUS = 2.0
 _CROPS_PER_MAP = 4  # of a class, at least
 _SCENES_AT_LEAST = 46
 # Fewer maps must make up for each other where a class does not fit into one.
-_SCENES_PER_CROP = {"train": 28, "test": 44}
+_SCENES_PER_CROP = {"train": 38, "test": 54}
 RESOLUTION = (640, 480)
 LOOSE = (1.5, 2.8)  # side of the crop / larger side of the object's box
 _OVER = 0.1  # share of the box that may lie outside of the crop, on each side
 _BOX = (28, 300)  # px, larger side of the box
 _MASK = 220  # px
 _COVERED = 0.2  # share of the outline that may touch something nearer
-_RIVAL = 0.6  # the largest other object in the crop / the object
+_RIVAL = 0.75  # the largest other object in the crop / the object
 _DARK = (20.0, 20.0)  # mean luma of the object and of the crop, of 255
 _CONTRAST = 9.0  # standard deviation of luma in the crop
 _LOOKS = 8
