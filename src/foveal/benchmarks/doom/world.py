@@ -324,9 +324,14 @@ def spread(n: int, maps: Sequence[str], at_least: int = 1) -> list[tuple[str, in
 
 
 def clear_view(frame: Frame) -> bool:
-    """Whether a frame shows something: neither dark nor the wall before the agent's nose."""
+    """Whether a frame shows something: neither dark nor the wall before the agent's nose.
+
+    Nor a place too low to stand in, where the eye is pressed against the ceiling and ViZDoom's
+    depth overflows: only there are floor, ceiling or wall within one step of depth.
+    """
     grey = frame.image.mean(axis=2)
-    return bool(grey.mean() > 22 and grey.std() > 12 and np.median(frame.depth) > 6)
+    pressed = ((frame.depth == 0) & ~np.isin(frame.masks, [s.value for s in frame.seen])).any()
+    return bool(grey.mean() > 22 and grey.std() > 12 and np.median(frame.depth) > 6 and not pressed)
 
 
 def map_units(depth: NDArray[np.uint8]) -> NDArray[np.uint16]:
