@@ -141,7 +141,7 @@ def main() -> None:
     test_x, test_y, _ = load(args.doom / "objects" / "test")
     if args.sheets:
         args.sheets.mkdir(parents=True, exist_ok=True)
-        object_sheet(args.doom / "objects" / "test", classes, args.sheets / "doom_objects.png")
+        object_sheet(args.doom / "objects" / "test", classes, args.sheets / "doom_objects.jpg")
         if (args.doom / "scenes").is_dir():
             scene_sheet(args.doom / "scenes", args.sheets / "doom_scenes.png")
     count = len(classes)
@@ -196,7 +196,7 @@ def object_sheet(folder: Path, classes: list[str], path: Path, columns: int = 12
         for j in range(columns):
             crop = Image.open(files[j * len(files) // columns])
             sheet.paste(crop, ((i % 2) * (width + gap) + (SIDE + 2) * j, (SIDE + 2) * (i // 2)))
-    sheet.save(path)
+    sheet.save(path, quality=88)
 
 
 def scene_sheet(folder: Path, path: Path, columns: int = 5) -> None:

@@ -206,7 +206,9 @@ def _print(value: Any, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    Console().print(value)
+    console = Console()
+    # In a file or a pipe nothing has to fit on a screen.
+    (console if console.is_terminal else Console(width=120)).print(value)
 
 
 def main() -> None:

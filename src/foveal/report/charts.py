@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 _WIDTH, _HEIGHT = 560, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 36
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 28, 12, 36
 _MAX_POINTS = 400
 
 

@@ -19,7 +19,7 @@ margin:2rem auto;padding:0 1rem}
 h1{font-size:1.5rem;margin:0 0 .2rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}
 table{border-collapse:collapse}td,th{padding:.25rem .9rem .25rem 0;text-align:left;
 border-bottom:1px solid #e4e7ea;vertical-align:top}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
+td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .best{font-weight:600}.note{color:#5d6670;font-size:.87rem}.row{display:flex;flex-wrap:wrap;gap:1rem}
 .row>figure{flex:1 1 24rem;min-width:0;margin:0}figcaption{font-size:.87rem;color:#5d6670}
 svg{width:100%;height:auto;font-size:11px}svg text{fill:#5d6670}svg .legend{fill:inherit}
@@ -79,8 +79,12 @@ def _results(folder: RunFolder) -> str:
     rows, health = [], []
     for r in results:
         if not r.get("baselines"):
+            about = r["configuration"]
+            start = about.get("random_init_value")
             health.append(
-                f'<tr><td>{escape(r["metric"])}</td><td class="n">{r["value"]:.3f}</td></tr>'
+                f'<tr><td>{escape(r["metric"])}</td><td class="n best">{r["value"]:.3f}</td>'
+                f'<td class="n">{"-" if start is None else f"{start:.3f}"}</td>'
+                f'<td class="note">{escape(str(about.get("meaning", "")))}</td></tr>'
             )
             continue
         cells = [f'<td class="n best">{_with_interval(r)}</td>']
@@ -89,21 +93,31 @@ def _results(folder: RunFolder) -> str:
             cells.append(f'<td class="n">{_with_interval(base) if base else "-"}</td>')
         rows.append(
             f"<tr><td>{escape(r['protocol'])}</td><td>{escape(r['metric'])}</td>"
-            f'{"".join(cells)}<td class="n">{r["n"]:,}</td></tr>'
+            f'{"".join(cells)}<td class="n">{r["n"]:,}</td>'
+            f'<td class="note">{escape(_data_name(r))}</td></tr>'
         )
     text = "<h2>Results</h2>"
     if rows:
         text += (
             '<table><tr><th>protocol</th><th>metric</th><th class="n">trained</th>'
             '<th class="n">random init</th><th class="n">raw pixels</th>'
-            f'<th class="n">test pictures</th></tr>{"".join(rows)}</table>'
+            f'<th class="n">pictures</th><th>of</th></tr>{"".join(rows)}</table>'
             '<p class="note">In brackets the 95 % interval over test pictures (bootstrap). '
             "Random init: the same network with drawn weights, its batch-norm statistics "
             "estimated on the training pictures.</p>"
         )
     if health:
-        text += f"<h2>Health of the features (no labels)</h2><table>{''.join(health)}</table>"
+        text += (
+            '<h2>Health of the features (no labels)</h2><table><tr><th></th><th class="n">trained'
+            f'</th><th class="n">random init</th><th></th></tr>{"".join(health)}</table>'
+        )
     return text
+
+
+def _data_name(result: dict[str, Any]) -> str:
+    """What it was measured on."""
+    name = str(result["configuration"].get("data", {}).get("test", {}).get("name", ""))
+    return "/".join(Path(name).parts[-2:])
 
 
 def _with_interval(value: dict[str, Any]) -> str:
