@@ -52,6 +52,14 @@ def global_average() -> nn.Sequential:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
+class GlobalMax(nn.Module):
+    """[B, C, h, w] -> [B, C], the largest value of each channel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return x.amax((2, 3))
+
+
 def scaled(channels: int, width: float) -> int:
     """Channels at a width factor: the nearest multiple of 8, at least 8."""
     return max(8, int(channels * width / 8 + 0.5) * 8)

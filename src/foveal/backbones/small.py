@@ -18,6 +18,7 @@ from foveal.backbones.base import End
 from foveal.backbones.chain import (
     Built,
     Chain,
+    GlobalMax,
     global_average,
     he_normal,
     norm_layer,
@@ -85,6 +86,7 @@ def build_small(
     output_stride: int | None,
     last_relu: bool | None,
     blocks: Sequence[int] = BLOCKS,
+    pool: str = "max",
 ) -> Built:
     """The small network.
 
@@ -99,7 +101,13 @@ def build_small(
             16, 8 or 4 with ``image``; smaller than the largest dilates the late convolutions.
         last_relu: Whether a ReLU stands before the pooling; None is yes.
         blocks: Basic blocks of the three stages; (1, 1, 1) is about 1.35 times as fast.
+        pool: What makes ``pooled`` of the last map: ``max``, whether something is anywhere in the
+            picture, or ``avg``, how much of it there is. What is looked for is often small in the
+            picture, and an average is then mostly background: kNN of the same rotation network on
+            Doom objects was 23.1 % with max and 14.9 % with avg (random: 14.9 and 14.2 %).
     """
+    if pool not in ("max", "avg"):
+        raise refuse(name, "pool", pool, "max or avg")
     if len(blocks) != len(WIDTHS) or min(blocks) < 1:
         raise refuse(name, "blocks", blocks, "three numbers, e.g. [1, 2, 1]")
     if stem not in (None, "small", "image"):
@@ -140,6 +148,6 @@ def build_small(
         cell *= strides[i]
         stages[f"stage{i + 1}"] = nn.Sequential(*row)
         ends.append(End(f"stage{i + 1}", channels, cell))
-    body = Chain(stages, global_average())
+    body = Chain(stages, GlobalMax() if pool == "max" else global_average())
     he_normal(body)
     return Built(body, tuple(ends), channels)

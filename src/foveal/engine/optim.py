@@ -66,11 +66,8 @@ def _build(groups: list[dict[str, Any]], spec: Optimiser) -> torch.optim.Optimiz
         )
     if spec.name == "adamw":
         for g in groups:
-            if g.pop("momentum", None) is not None:
-                raise FovealError(
-                    "this method sets the momentum of some parameters, which adamw does not have",
-                    hint="optimiser.name=sgd",
-                )
+            if (momentum := g.pop("momentum", None)) is not None:
+                g["betas"] = (momentum, spec.betas[1])  # the average of gradients
         return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, foreach=True)
     return LARS(groups, lr=spec.lr, momentum=spec.momentum, eta=spec.trust, order=spec.lars_order)
 

@@ -94,7 +94,7 @@ def _starting_point(method: str) -> Recipe:
     """The method's small recipe; the bare defaults for a method of the user's own."""
     if ":" in method:
         return Recipe(method=method, epochs=1)
-    return get_recipe(f"{method}/doom")
+    return get_recipe(f"{method}/small")
 
 
 def resized_options(method: str, options: dict[str, Any], size: int) -> dict[str, Any]:

@@ -133,7 +133,7 @@ class Group:
         decay: Factor on the weight decay.
         constant_lr: Keep the peak learning rate for the whole run (SimSiam's predictor).
         frozen_until: Epoch before which the learning rate is 0.
-        momentum: Of these parameters, where it differs from the recipe.
+        momentum: Of these parameters, where it differs from the recipe; under adamw the first beta.
         exclude_1d: Let vectors (biases, norm scales) out of decay and LARS scaling; None takes
             the recipe's word.
     """

@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from foveal.recipe import Evaluation, Machine, Network, Optimiser, Recipe, Schedule
+from foveal.views.spec import Jitter
 
 VIEW = 40  # pixels
 
+# Doom's light changes from room to room, and its colours tell things apart.
+DOOM_JITTER = Jitter(p=0.8, brightness=0.4, contrast=0.2, saturation=0.2, hue=0.02)
 
-def small(method: str, options: dict[str, Any], *, epochs: float, **changes: Any) -> Recipe:
+
+def small_recipe(
+    method: str, options: dict[str, Any], *, epochs: float = 20, **changes: Any
+) -> Recipe:
     """The small residual network under AdamW, measured through the whole picture.
 
     AdamW, because it needs no tuning of the learning rate between methods; the paper-scale recipes
