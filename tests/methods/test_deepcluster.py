@@ -76,4 +76,4 @@ def test_an_untrained_head_of_the_paper_guesses():
 def test_too_many_clusters():
     with pytest.raises(FovealError, match="40 pictures cannot form 41 clusters"):
         _method(clusters=41)
-    assert _method(samples=1000, clusters=None).clusters == 20
+    assert _method(samples=1000, clusters=None).clusters == 10

@@ -56,7 +56,7 @@ def kmeans(
     if len(x_ND) < k:
         raise FovealError(
             f"{len(x_ND)} samples cannot form {k} clusters",
-            hint=f"at most {len(x_ND)} clusters; a fiftieth of the samples is a usual number",
+            hint=f"at most {len(x_ND)} clusters; one for every 100 samples is a usual number",
         )
     rows = np.ascontiguousarray(x_ND, np.float32)
     machine = faiss.Kmeans(

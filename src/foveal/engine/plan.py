@@ -61,7 +61,8 @@ def make_plan(
         reasons.append(f"backbone {backbone}: {count:,} pictures on {where}")
     size = _view_size(short, cuda)
     reasons.append(f"views of {size} px: the median short side is {short} px, on {where}")
-    batch = _batch(count, cuda)
+    base = _starting_point(method)
+    batch = _batch(count, base.batch, cuda)
     reasons.append(f"batch {batch}: {count:,} pictures")
     if not budget:
         views = _CUDA_VIEWS if cuda else _CPU_VIEWS
@@ -71,7 +72,6 @@ def make_plan(
             f"{epochs} epochs, {epochs * count:,} pictures seen: what {where} can do; "
             "--minutes M sets a time instead"
         )
-    base = _starting_point(method)
     options = resized_options(method, base.options, size)
     small_stem = backbone.startswith("resnet") and size <= 64
     recipe = override(
@@ -133,9 +133,9 @@ def _view_size(short: int, cuda: bool) -> int:
     return 224 if cuda else 64
 
 
-def _batch(count: int, cuda: bool) -> int:
-    """A power of two: 256 (512 on an accelerator), less for a small pile."""
-    batch = 512 if cuda else 256
+def _batch(count: int, base: int, cuda: bool) -> int:
+    """The recipe's (doubled on an accelerator), less for a small pile."""
+    batch = 2 * base if cuda else base
     while batch > 2 and batch * 4 > count:
         batch //= 2
     return batch

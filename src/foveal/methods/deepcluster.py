@@ -53,7 +53,7 @@ class DeepClusterOptions(MethodOptions):
         description="what is clustered",
     )
     clusters: int | None = Field(
-        10_000, ge=2, description="None: a fiftieth of the pictures, at most 10,000"
+        10_000, ge=2, description="None: one for every 100 pictures, at most 10,000"
     )
     pca: int = Field(256, ge=1, description="directions kept before clustering, whitened")
     iterations: int = Field(20, ge=1, description="of k-means")
@@ -72,11 +72,11 @@ class DeepCluster(Method):
 
     def __init__(self, make: BackboneMaker, data: DataInfo, options: DeepClusterOptions) -> None:
         super().__init__(make, data, options)
-        self.clusters = options.clusters or min(10_000, max(2, data.samples // 50))
+        self.clusters = options.clusters or min(10_000, max(2, data.samples // 100))
         if self.clusters > data.samples:
             raise FovealError(
                 f"{data.samples} pictures cannot form {self.clusters} clusters",
-                hint=f"options.clusters={max(2, data.samples // 50)}",
+                hint=f"options.clusters={max(2, data.samples // 100)}",
             )
         self.inputs: nn.Module
         if options.sobel:

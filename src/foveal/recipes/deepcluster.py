@@ -9,7 +9,7 @@ from foveal.views.spec import Crop, View
 
 
 def small() -> Recipe:
-    """Few pictures or few cores: where the planner starts. In colour, 100 clusters.
+    """Few pictures or few cores: where the planner starts. In colour.
 
     Command: foveal pretrain DATA --out runs/deepcluster --recipe deepcluster/small
     Minutes: about 10 for 12,000 pictures on two quiet cores
@@ -21,7 +21,7 @@ def small() -> Recipe:
         "cluster_view": center_view(VIEW, 1.0, "bilinear").model_dump(mode="json"),
         # A round must be long enough for the fresh head to learn the clusters: small batches and
         # two epochs a round, where the paper has five thousand steps in one.
-        "clusters": 100,
+        "clusters": None,
         "every": 2.0,
         "pca": 64,
         "sobel": False,
@@ -38,7 +38,9 @@ def doom() -> Recipe:
     Machine: MACHINE
     Expected: EXPECTED
     """
-    return small().model_copy(update={"epochs": 8.0})
+    recipe = small()
+    options = {**recipe.options, "clusters": 100}
+    return recipe.model_copy(update={"options": options, "epochs": 8.0})
 
 
 def imagenet() -> Recipe:
