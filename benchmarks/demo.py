@@ -32,8 +32,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", default="demo", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pictures", type=float, default=0.4, help="share of the usual count")
-    parser.add_argument("--epochs", type=float, default=25)
+    parser.add_argument("--pictures", type=float, default=0.5, help="share of the usual count")
+    parser.add_argument("--epochs", type=float, default=16)
     arguments = parser.parse_args()
     folder: Path = arguments.folder
     began = time.monotonic()

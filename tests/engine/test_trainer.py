@@ -47,7 +47,7 @@ def recipe(name="rotation", **changes):
 
 def test_a_loss_that_is_no_number_stops_with_the_last_good_state(pictures, tmp_path):
     tiny = recipe(f"{__name__}:Breaks", machine={"checkpoint_every": 1e-6})
-    with pytest.raises(FovealError, match=r"became (inf|nan) at step 4; the last good state, after"):
+    with pytest.raises(FovealError, match=r"became (inf|nan) at step 4; the last good"):
         foveal.pretrain(pictures, tmp_path / "run", recipe=tiny, quiet=True)
     saved = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)
     assert saved["step"] == 4
