@@ -26,9 +26,9 @@ def doom() -> Recipe:
     """Doom objects, whose colour tells classes apart: light changes much, hue hardly; no blur.
 
     Command: foveal pretrain doom/objects/train --out runs/byol --recipe byol/doom
-    Minutes: MINUTES
-    Machine: MACHINE
-    Expected: EXPECTED
+    Minutes: 12 on one core
+    Machine: one shared x86-64 core, torch 2.14.1, 2026-11-25
+    Expected: kNN 23.6 %, 9.0 points over random initialisation (seed 0, 97,792 pictures)
     """
     milder = {
         "crop": Crop(kind="clipped", scale=(0.2, 1.0)),

