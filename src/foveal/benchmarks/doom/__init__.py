@@ -102,7 +102,7 @@ def make_doom(
             f"size={size} is not a number above 0", hint="1.0 for the usual counts, or 0.05"
         )
     wad_path()
-    out = Path(out)
+    out = Path(out).absolute()  # workers stand in a folder of their own
     say = progress or (lambda text: None)
     processes = processes or available_cores()
     return {name: _make_set(out, name, size, seed, say, processes) for name in dict.fromkeys(what)}
