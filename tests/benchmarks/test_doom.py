@@ -185,12 +185,14 @@ def test_a_finished_set_is_kept_and_another_one_refused(world):
     assert "another folder" in error.value.hint
 
 
-def test_what_an_interrupted_run_left_is_made_anew(world, tmp_path):
+def test_what_an_interrupted_run_left_is_made_anew(world, tmp_path, monkeypatch):
+    """In a folder named from where the command stands, as people type it."""
     out, _ = world
     rest = tmp_path / ".clips.partial" / "train" / "map01_000"
     rest.mkdir(parents=True)
     (rest / "00099.jpg").write_bytes(b"half")
-    make_doom(tmp_path, what=("clips",), size=SIZE)
+    monkeypatch.chdir(tmp_path.parent)
+    make_doom(tmp_path.name, what=("clips",), size=SIZE)
     assert digests(tmp_path / "clips") == digests(out / "clips")
 
 

@@ -16,7 +16,7 @@ NAMES = [*list_methods(), *(f"toys:{toy.__name__}" for toy in TOYS)]
 def tiny_recipe(name: str, **changes) -> Recipe:
     """8 pictures a step, 3 steps an epoch, two epochs."""
     if name in list_methods():
-        base = get_recipe(f"{name}/doom")
+        base = get_recipe(f"{name}/small")
         options = resized_options(name, base.options, SIZE)
     else:
         base, options = Recipe(method=name, epochs=1), {}

@@ -103,7 +103,7 @@ def _ranks(
 
     shaped_by = {
         "probe": name,
-        "version": 1,
+        "version": 2,
         "train": split.train.key,
         "test": split.test.key,
         "seed": bench.seed,
