@@ -9,11 +9,11 @@ import pytest
 
 import foveal
 
-# Family: method, epochs over 2,440 pictures, least gain in kNN over random initialisation.
+# Family: method, epochs over 2,440 pictures, batch, least gain in kNN over random initialisation.
 FAMILIES = {
-    "pretext": ("rotation", 10, 0.03),
-    "instances": ("simclr", 15, 0.03),
-    "clusters": ("deepcluster", 15, 0.03),
+    "pretext": ("rotation", 25, 64, 0.02),
+    "instances": ("simclr", 15, 256, 0.03),
+    "clusters": ("deepcluster", 15, 64, 0.03),
 }
 
 
@@ -25,8 +25,12 @@ def objects(tmp_path_factory):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_it_beats_its_own_start(family, objects, tmp_path):
-    method, epochs, margin = FAMILIES[family]
-    changes = {"network": {"width": 0.5}, "machine": {"monitor_every": 1000.0}}
+    method, epochs, batch, margin = FAMILIES[family]
+    changes = {
+        "network": {"width": 0.5},
+        "batch": batch,
+        "machine": {"monitor_every": 1000.0},
+    }
     run = tmp_path / "run"
     foveal.pretrain(
         objects / "train", run, recipe=f"{method}/doom", epochs=epochs, changes=changes, quiet=True
