@@ -44,6 +44,8 @@ def main() -> None:
         "pretrain", objects / "train", "--out", trained, "--recipe", "simclr/doom",
         "--epochs", arguments.epochs, f"seed={arguments.seed}",
     )  # fmt: skip
+    if not (trained / "finished.json").is_file():
+        sys.exit("stopped; the same command continues")
     run("evaluate", trained, "--data", objects)
     exported = folder / f"exported-{arguments.seed}"
     if not exported.exists():
