@@ -12,9 +12,9 @@ def small() -> Recipe:
     """Few pictures or few cores: where the planner starts.
 
     Command: foveal pretrain DATA --out runs/rotation --recipe rotation/small
-    Minutes: about 20 for 12,000 pictures on two quiet cores
+    Minutes: not timed
     Machine: any
-    Expected: no number for data nobody knows; at least 5 points of kNN over random initialisation
+    Expected: no number for data nobody knows; the proof, 5 points or more, is rotation/doom
     """
     view = View(size=VIEW, crop=Crop(scale=(0.3, 1.0)))
     return small_recipe("rotation", {"view": view.model_dump(mode="json")}, batch=128)

@@ -12,9 +12,9 @@ def small() -> Recipe:
     """Few pictures or few cores: where the planner starts. Colour at half strength, no blur.
 
     Command: foveal pretrain DATA --out runs/simclr --recipe simclr/small
-    Minutes: about 12 for 12,000 pictures on two quiet cores
+    Minutes: not timed
     Machine: any
-    Expected: no number for data nobody knows; at least 5 points of kNN over random initialisation
+    Expected: no number for data nobody knows; the proof, 5 points or more, is simclr/doom
     """
     view = simclr_view(VIEW, strength=0.5, blur=False)
     return small_recipe("simclr", {"view": view.model_dump(mode="json"), "temperature": 0.1})
