@@ -7,6 +7,7 @@ import pytest
 from foveal.engine.plan import resized_options
 from foveal.errors import FovealError
 from foveal.methods import get_method, list_methods
+from foveal.methods.base import FAMILIES
 from foveal.recipe import Recipe, differences, override, parse_overrides, validated
 from foveal.recipes import describe, get_recipe, list_recipes
 
@@ -17,6 +18,11 @@ def test_every_method_has_a_small_recipe_and_one_at_the_papers_scale():
     for method in list_methods():
         names = [n for n in list_recipes() if n.startswith(f"{method}/")]
         assert {f"{method}/{kind}" for kind in ("small", "doom", "imagenet")} <= set(names)
+
+
+def test_every_method_has_its_place_in_the_table():
+    for method in list_methods():
+        assert get_method(method).family in FAMILIES and get_method(method).title
 
 
 @every_recipe

@@ -15,6 +15,7 @@ _METHODS = {
     "deepcluster": "foveal.methods.deepcluster:DeepCluster",
     "rotation": "foveal.methods.rotation:Rotation",
     "simclr": "foveal.methods.simclr:SimCLR",
+    "supervised": "foveal.methods.supervised:Supervised",
 }
 
 

@@ -25,6 +25,16 @@ from foveal.core.progress import Progress
 from foveal.data.sources import Source
 from foveal.views.spec import View
 
+# The families of Jing and Tian's survey (TPAMI 2021, section 2) in its order; the yardstick last.
+FAMILIES = {
+    "generation": "Generation: rebuild what was taken away",
+    "similarity": "Context, similarity: what belongs together",
+    "spatial": "Context, spatial structure: how the parts lie",
+    "free labels": "Free semantic labels: imitate a program",
+    "mixture": "Mixtures",
+    "supervised": "With labels",
+}
+
 
 class MethodOptions(BaseModel):
     """Base of every method's options: frozen, validated, unknown keys refused."""
@@ -210,6 +220,8 @@ class Method(nn.Module, ABC):
     Options: ClassVar[type[MethodOptions]] = MethodOptions
     title: ClassVar[str] = ""
     paper: ClassVar[str] = ""
+    #: One of ``FAMILIES``.
+    family: ClassVar[str]
     #: The loss of a sample depends on the others of its batch: plain accumulation is refused.
     couples_samples: ClassVar[bool] = False
     #: It cannot do without labels.

@@ -57,6 +57,7 @@ class BYOL(Method):
     Options = BYOLOptions
     title = "BYOL"
     paper = "arXiv 2006.07733"
+    family = "similarity"
 
     def __init__(self, make: BackboneMaker, data: DataInfo, options: BYOLOptions) -> None:
         super().__init__(make, data, options)

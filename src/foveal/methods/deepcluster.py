@@ -68,6 +68,7 @@ class DeepCluster(Method):
     Options = DeepClusterOptions
     title = "DeepCluster"
     paper = "arXiv 1807.05520"
+    family = "similarity"
     assignments: Tensor
 
     def __init__(self, make: BackboneMaker, data: DataInfo, options: DeepClusterOptions) -> None:

@@ -62,6 +62,7 @@ class Rotation(Method):
     Options = RotationOptions
     title = "RotNet"
     paper = "arXiv 1803.07728"
+    family = "spatial"
 
     def __init__(self, make: BackboneMaker, data: DataInfo, options: RotationOptions) -> None:
         super().__init__(make, data, options)

@@ -53,6 +53,7 @@ class SimCLR(Method):
     Options = SimCLROptions
     title = "SimCLR"
     paper = "arXiv 2002.05709"
+    family = "similarity"
     couples_samples = True
 
     def __init__(self, make: BackboneMaker, data: DataInfo, options: SimCLROptions) -> None:
