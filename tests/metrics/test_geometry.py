@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from foveal.errors import FovealError
+from foveal.metrics.geometry import angles, depth_scores, normal_scores
+
+
+def test_golden_depth():
+    found = depth_scores([1, 2, 4, 3, 0.5], [1.2, 2, 3, 3.9, 0.8])
+    expected = {
+        "delta1": 0.4, "delta2": 0.8, "delta3": 1.0, "rel": 0.221154, "sq_rel": 0.137372,
+        "rms": 0.622896, "rms_log": 0.284865, "log10": 0.104437,
+    }  # fmt: skip
+    assert {k: found[k] for k in expected} == pytest.approx(expected, abs=1e-5)
+    assert found["abs"] == pytest.approx(0.48)
+
+
+def test_depth_that_is_none():
+    with pytest.raises(FovealError, match="above 0"):
+        depth_scores([0.0], [1.0])
+
+
+def test_golden_normals():
+    expected = {
+        "mean": 19.0, "median": 20.0, "rmse": 23.345235,
+        "within_11": 0.4, "within_22": 0.6, "within_30": 0.8,
+    }  # fmt: skip
+    assert normal_scores([0, 10, 20, 25, 40]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_angles_do_not_depend_on_length():
+    turn = np.radians([0, 10, 90, 180])
+    truth = np.stack([np.cos(turn), np.sin(turn), 0 * turn], 1)
+    assert angles(5 * truth, [[2.0, 0, 0]] * 4) == pytest.approx([0, 10, 90, 180], abs=1e-4)
