@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from foveal.core import rng
 from foveal.core.batch import Batch, StreamBatch
 from foveal.data.badfiles import BadFile
+from foveal.data.buffers import Ring
 from foveal.data.order import Order
 from foveal.data.sources import Source
 from foveal.errors import BadImage, FovealError
@@ -125,6 +126,8 @@ class StreamPlan:
 class Loader:
     """Batches by step number, decoded and cut by threads while the network computes.
 
+    Memory is used again once nobody holds a tensor of a batch (``foveal.data.buffers``).
+
     Args:
         table: The samples.
         streams: What to draw.
@@ -153,10 +156,11 @@ class Loader:
         self.streams = list(streams)
         self.seed = seed
         self.rank, self.world = rank, world
-        self.pin = pin
         self.bad = bad or BadFiles()
         self.prefetch = prefetch
         self.waited = 0.0
+        # Beside those being filled, one is with the network.
+        self._ring = Ring(prefetch + 2, pin=pin)
         self._pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix="foveal-loader")
         self._ahead: deque[tuple[int, _Pending]] = deque()
         self._orders: dict[str, Order] = {}
@@ -235,7 +239,7 @@ class Loader:
             rows = members[rows]
         channels = self.table.source.channels
         slots = {
-            name: _Slots(view, len(positions), channels, self.pin)
+            name: _Slots(view, len(positions), channels, self._ring)
             for name, view in stream.views.items()
         }
         keys = {name: rng.key(self.seed, "view", stream.name, name) for name in stream.views}
@@ -306,9 +310,8 @@ class Loader:
 class _Slots:
     """The buffers of one view of one batch, as tensors and as arrays on the same memory."""
 
-    def __init__(self, view: View, n: int, channels: int, pin: bool) -> None:
-        shape = (n, *view.shape(channels))
-        self.pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=pin)
+    def __init__(self, view: View, n: int, channels: int, ring: Ring) -> None:
+        self.pixels = ring.take((n, *view.shape(channels)), torch.uint8)
         self.rows = torch.empty((n, view.parts, len(COLUMNS)), dtype=torch.float32)
         self.numpy_pixels: NDArray[np.uint8] = self.pixels.numpy()
         self.numpy_rows: NDArray[np.float32] = self.rows.numpy()
@@ -353,6 +356,7 @@ def ordered_views(
         (the pixels of one that could not are zero).
     """
     rows = np.arange(len(table)) if rows is None else rows
+    ring = Ring(3)
 
     def one(slots: _Slots, ok: NDArray[np.bool_], chunk: range, some: NDArray[np.int64]) -> None:
         for b in chunk:
@@ -373,7 +377,7 @@ def ordered_views(
             while starts and len(ahead) < 2:
                 start = starts.popleft()
                 some = rows[start : start + batch]
-                slots = _Slots(view, len(some), table.source.channels, pin=False)
+                slots = _Slots(view, len(some), table.source.channels, ring)
                 ok = np.ones(len(some), bool)
                 futures = [
                     pool.submit(one, slots, ok, range(i, min(i + _CHUNK, len(some))), some)
