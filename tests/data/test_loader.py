@@ -228,9 +228,9 @@ def test_unreadable_files_are_replaced_and_named(folder):
             if was in (3, 7):
                 replaced += 1
                 key = rng.key(0, "view", "main", "a")
-                out, rows = np.empty((16, 16, 3), np.uint8), np.empty((1, 15), np.float32)
+                out, rows = np.empty((16, 16, 3), np.uint8), np.empty((1, len(COLUMN)), np.float32)
                 position = int(one["main"].position[slot])
-                make_view(FIRST, table.read(now), key, position, rows, out)
+                make_view(FIRST, table.read(now)[0], key, position, rows, out)
                 assert np.array_equal(other["main"].views["a"][slot], out)
             else:
                 assert was == now
@@ -284,13 +284,18 @@ def test_regions_of_pictures(table):
     box[5] = (50, 3, 4, 4)
     regions = Table(table.source, table.image, table.label, box=box)
     whole = table.source.read(1)
-    assert np.array_equal(regions.read(1), whole[2:12, 3:11])
-    assert np.array_equal(regions.read(4), table.source.read(4)[:4, 20:])
+    assert np.array_equal(regions.read(1)[0], whole) and regions.read(1)[1] == (2, 3, 10, 8)
+    assert regions.read(4)[1] == (0, 20, 4, 4)
     with pytest.raises(BadImage, match="holds no pixels"):
         regions.read(5)
     view = center_view(8)
     batch = load(regions, [0], [StreamPlan("main", {"v": view}, 8)])[0]["main"]
-    assert batch.views["v"].shape == (8, 8, 8, 3)
+    for slot, index in enumerate(batch.index.tolist()):
+        pixels, (top, left, height, width) = regions.read(index)
+        out, rows = np.empty((8, 8, 3), np.uint8), np.empty((1, len(COLUMN)), np.float32)
+        cut = pixels[top : top + height, left : left + width]
+        make_view(view, cut, rng.key(0, "view", "main", "v"), 0, rows, out)
+        assert np.array_equal(batch.views["v"][slot], out)
 
 
 def test_nothing_is_left_running(table):
@@ -331,7 +336,7 @@ def test_a_pass_goes_in_row_order(table, threads, rows):
         seen += some.tolist()
         pixels.append(views)
     assert seen == (list(range(37)) if rows is None else rows.tolist())
-    expected = np.stack([table.read(i)[:, 2:22] for i in seen])
+    expected = np.stack([table.read(i)[0][:, 2:22] for i in seen])
     assert np.array_equal(torch.cat(pixels), expected)
 
 

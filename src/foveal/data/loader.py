@@ -24,7 +24,7 @@ from foveal.data.buffers import Ring
 from foveal.data.order import Order
 from foveal.data.sources import Source
 from foveal.errors import BadImage, FovealError
-from foveal.views.make import make_view
+from foveal.views.make import Box, inside, make_view
 from foveal.views.spec import View
 from foveal.views.table import COLUMNS
 
@@ -55,8 +55,8 @@ class Table:
     def __len__(self) -> int:
         return len(self.image)
 
-    def read(self, sample: int) -> NDArray[np.uint8]:
-        """Pixels of one sample, [H, W, C].
+    def read(self, sample: int) -> tuple[NDArray[np.uint8], Box | None]:
+        """The picture of one sample, [H, W, C], and the sample's region in it.
 
         Raises:
             BadImage: The file cannot be decoded or is not the one that was scanned.
@@ -69,12 +69,13 @@ class Table:
             if now is not None and now != tuple(self.stats[i]):
                 raise BadImage("changed", "the file changed after the scan")
         pixels = self.source.read(i)
-        if self.box is not None:
-            top, left, height, width = (round(float(x)) for x in self.box[sample])
-            pixels = pixels[max(top, 0) : top + height, max(left, 0) : left + width]
-            if not pixels.size:
-                raise BadImage("box", f"the region {left, top, width, height} holds no pixels")
-        return pixels
+        if self.box is None:
+            return pixels, None
+        top, left, height, width = (round(float(x)) for x in self.box[sample])
+        try:
+            return pixels, inside((top, left, height, width), *pixels.shape[:2])
+        except ValueError as error:
+            raise BadImage("box", str(error)) from None
 
 
 class BadFiles:
@@ -281,7 +282,7 @@ class Loader:
         order, members = self._orders[stream.name], self._members[stream.name]
         for attempt in range(_ATTEMPTS):
             try:
-                pixels = self.table.read(row)
+                pixels, box = self.table.read(row)
                 break
             except BadImage as error:
                 self.bad.add(self.table.source.name(int(self.table.image[row])), error)
@@ -303,6 +304,7 @@ class Loader:
                 position,
                 slots[name].numpy_rows[slot],
                 slots[name].numpy_pixels[slot],
+                box,
             )
         return row
 
@@ -361,14 +363,15 @@ def ordered_views(
     def one(slots: _Slots, ok: NDArray[np.bool_], chunk: range, some: NDArray[np.int64]) -> None:
         for b in chunk:
             try:
-                pixels = table.read(int(some[b]))
+                pixels, box = table.read(int(some[b]))
             except BadImage as error:
                 if bad is not None:
                     bad.add(table.source.name(int(table.image[some[b]])), error)
                 slots.numpy_pixels[b] = 0
                 ok[b] = False
                 continue
-            make_view(view, pixels, key, int(some[b]), slots.numpy_rows[b], slots.numpy_pixels[b])
+            numbers, out = slots.numpy_rows[b], slots.numpy_pixels[b]
+            make_view(view, pixels, key, int(some[b]), numbers, out, box)
 
     with ThreadPoolExecutor(max(1, threads), thread_name_prefix="foveal-pass") as pool:
         ahead: deque[Any] = deque()
