@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _METHODS = {
     "byol": "foveal.methods.byol:BYOL",
     "deepcluster": "foveal.methods.deepcluster:DeepCluster",
+    "npid": "foveal.methods.npid:NPID",
     "rotation": "foveal.methods.rotation:Rotation",
     "simclr": "foveal.methods.simclr:SimCLR",
     "supervised": "foveal.methods.supervised:Supervised",

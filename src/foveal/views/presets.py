@@ -51,6 +51,16 @@ def byol_views(size: int = 224) -> tuple[View, View]:
     return first, second
 
 
+def npid_view(size: int = 224) -> View:
+    """NPID (released code): crops of a fifth or more, jitter always, grey p=.2, no blur."""
+    return View(
+        size=size,
+        crop=Crop(scale=(0.2, 1.0)),
+        jitter=Jitter(p=1.0, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.4),
+        grey=0.2,
+    )
+
+
 def plain_view(size: int = 224) -> View:
     """Random area crop and mirror: RotNet (ImageNet), DeepCluster, most probes."""
     return View(size=size)
