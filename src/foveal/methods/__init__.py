@@ -15,6 +15,7 @@ _METHODS = {
     "deepcluster": "foveal.methods.deepcluster:DeepCluster",
     "npid": "foveal.methods.npid:NPID",
     "rotation": "foveal.methods.rotation:Rotation",
+    "sela": "foveal.methods.sela:SeLa",
     "simclr": "foveal.methods.simclr:SimCLR",
     "supervised": "foveal.methods.supervised:Supervised",
 }

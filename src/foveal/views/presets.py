@@ -61,6 +61,11 @@ def npid_view(size: int = 224) -> View:
     )
 
 
+def sela_view(size: int = 224) -> View:
+    """SeLa (released code, ImageNet): any crop, jitter always, grey p=.2."""
+    return npid_view(size).model_copy(update={"crop": Crop()})
+
+
 def plain_view(size: int = 224) -> View:
     """Random area crop and mirror: RotNet (ImageNet), DeepCluster, most probes."""
     return View(size=size)
