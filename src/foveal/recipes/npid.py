@@ -33,8 +33,8 @@ def doom() -> Recipe:
     )
     return small_recipe(
         "npid",
-        {"view": view.model_dump(mode="json"), "negatives": 4096, "temperature": 0.1},
-        epochs=12,
+        {"view": view.model_dump(mode="json"), "negatives": 0, "temperature": 0.1},
+        epochs=8,
     )
 
 
