@@ -17,6 +17,7 @@ SURFACE = {
     },
     "evaluate": {"run_or_file", "--data", "--protocol", "--k", "--seed", "--json"},
     "embed": {"run_or_file", "--data", "--out"},
+    "search": {"run_or_file", "query", "--data", "--top", "--out", "--json"},
     "export": {"run_or_file", "--format", "--out"},
     "recipes": {"name", "--json"},
     "data doom": {"out", "--what", "--size", "--seed"},
@@ -54,5 +55,5 @@ def test_the_shell_and_python_have_the_same_verbs():
         if not module.name.endswith(("__main__", "worker")):
             importlib.import_module(module.name)
     assert isinstance(app, typer.Typer)
-    for verb in ("scan", "pretrain", "evaluate", "embed", "export", "load", "make_doom"):
+    for verb in ("scan", "pretrain", "evaluate", "embed", "export", "load", "make_doom", "search"):
         assert inspect.isfunction(getattr(foveal, verb)), verb

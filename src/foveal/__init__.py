@@ -8,6 +8,7 @@ The verbs of the shell, with the same names and meaning::
     run = foveal.pretrain("photos/", "runs/first")
     foveal.evaluate("runs/first", "labelled/")
     foveal.embed("runs/first", "photos/", "photos.npz")
+    foveal.search("runs/first", "photos/", "photos/dog.jpg")
     foveal.export("runs/first", format="timm", out="backbone")
     encoder = foveal.load("runs/first")
 
@@ -31,6 +32,7 @@ __all__ = [
     "make_doom",
     "pretrain",
     "scan",
+    "search",
 ]
 
 _HOMES = {
@@ -43,12 +45,13 @@ _HOMES = {
     "make_doom": "foveal.verbs",
     "pretrain": "foveal.verbs",
     "scan": "foveal.verbs",
+    "search": "foveal.verbs",
 }
 
 if TYPE_CHECKING:
     from foveal.errors import FovealError
     from foveal.recipe import Recipe
-    from foveal.verbs import embed, evaluate, export, load, make_doom, pretrain, scan
+    from foveal.verbs import embed, evaluate, export, load, make_doom, pretrain, scan, search
 
 
 def __getattr__(name: str) -> Any:

@@ -139,6 +139,34 @@ def embed(
 
 
 @app.command()
+def search(
+    run_or_file: RunArgument,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="A picture, folder, glob or list.")],
+    data: Annotated[str, typer.Option("--data", help="The pile to search.")],
+    top: Annotated[int, typer.Option(min=1, help="How many to find for each query.")] = 8,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="PAGE.html", help="Also write a page of them.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the pictures of a pile that look most like a given one."""
+    from foveal.verbs import search as run
+
+    done = run(run_or_file, data, query, top=top, out=out)
+    if as_json:
+        _print([f.to_json() for f in done.found], as_json)
+        return
+    for found in done.found:
+        _say(f"{found.query}\n  similarity  as similar by chance")
+        for m in found.matches:
+            _say(f"  {m.similarity:10.3f}  {100 * m.chance:17.3f} %  {m.name}")
+    for bad in done.bad:
+        typer.echo(f"could not be read: {bad.name}: {bad.reason}", err=True)
+    if out is not None:
+        _say(f"page  {out}")
+
+
+@app.command()
 def export(
     run_or_file: RunArgument,
     format: Annotated[str, typer.Option("--format", help="timm or torch.")],

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from foveal.evaluation.result import Result
+    from foveal.evaluation.search import Search
     from foveal.exporting.formats import ExportReport
 
-__all__ = ["embed", "evaluate", "export", "load", "make_doom", "pretrain", "scan"]
+__all__ = ["embed", "evaluate", "export", "load", "make_doom", "pretrain", "scan", "search"]
 
 
 def pretrain(
@@ -127,6 +128,32 @@ def embed(run_or_file: str | Path | Encoder, data: Any, out: str | Path) -> Path
     from foveal.evaluation.embed import embed as write_features
 
     return write_features(run_or_file, data, out)
+
+
+def search(
+    run_or_file: str | Path | Encoder,
+    data: Any,
+    query: Any,
+    *,
+    top: int = 8,
+    out: str | Path | None = None,
+) -> Search:
+    """Finds the pictures of ``data`` most similar to each of ``query``.
+
+    Args:
+        run_or_file: A run folder, an exported file, or an Encoder.
+        data: The pile to search.
+        query: A picture, or several (folder, glob, list).
+        top: How many to find for each.
+        out: Also write an HTML page of the pictures.
+    """
+    from foveal.evaluation.search import search as find
+    from foveal.report.search_page import write_search_page
+
+    found = find(run_or_file, data, query, top=top)
+    if out is not None:
+        write_search_page(found, out)
+    return found
 
 
 def export(run_or_file: str | Path, *, format: str, out: str | Path) -> ExportReport:

@@ -13,8 +13,8 @@ from foveal.core.files import atomic_path
 from foveal.data.badfiles import write_bad_files
 from foveal.data.sources import open_source
 from foveal.errors import FovealError
-from foveal.evaluation.features import Store, encoder_features, on_accelerator
-from foveal.exporting.weights import load_encoder
+from foveal.evaluation.features import Store, encoder_features
+from foveal.evaluation.run import encoder_of
 from foveal.views.presets import center_view
 
 
@@ -39,10 +39,7 @@ def embed(run_or_file: str | Path | Encoder, data: Any, out: str | Path) -> Path
     out = Path(out)
     if out.suffix != ".npz":
         raise FovealError(f"features are written as .npz, not {out.name}", hint=f"--out {out}.npz")
-    if isinstance(run_or_file, Encoder):
-        encoder = run_or_file
-    else:
-        encoder = on_accelerator(load_encoder(run_or_file))
+    encoder = encoder_of(run_or_file)
     source = open_source(data, channels=encoder.channels)
     view = center_view(encoder.size, encoder.fraction)
     out.parent.mkdir(parents=True, exist_ok=True)

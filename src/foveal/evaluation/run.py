@@ -46,11 +46,11 @@ def evaluate(
         FovealError: An unknown protocol, data without labels, a network that evaluation changes.
     """
     steps = {name: get_protocol(name) for name in dict.fromkeys(protocols)}
-    folder = _run_of(run_or_file)
-    encoder = _encoder_of(run_or_file)
+    folder = run_of(run_or_file)
+    encoder = encoder_of(run_or_file)
     train, test = load_splits(data, seed=seed, channels=encoder.channels)
     results: list[Result] = []
-    with _store(folder) as store:
+    with store_of(folder) as store:
         bench = Bench(
             encoder,
             train,
@@ -69,7 +69,8 @@ def evaluate(
     return results
 
 
-def _encoder_of(run_or_file: str | Path | Encoder) -> Encoder:
+def encoder_of(run_or_file: str | Path | Encoder) -> Encoder:
+    """The encoder of a run or file, where it runs fastest."""
     if isinstance(run_or_file, Encoder):
         return run_or_file
     return on_accelerator(load_encoder(run_or_file))
@@ -82,7 +83,8 @@ def _init_seed(run_or_file: str | Path | Encoder, seed: int) -> int:
     return int(read_about(run_or_file).get("recipe", {}).get("seed", seed))
 
 
-def _run_of(run_or_file: str | Path | Encoder) -> RunFolder | None:
+def run_of(run_or_file: str | Path | Encoder) -> RunFolder | None:
+    """The run folder, if it is one."""
     if isinstance(run_or_file, Encoder):
         return None
     folder = RunFolder(run_or_file)
@@ -90,11 +92,12 @@ def _run_of(run_or_file: str | Path | Encoder) -> RunFolder | None:
 
 
 @contextmanager
-def _store(folder: RunFolder | None) -> Iterator[Store]:
+def store_of(folder: RunFolder | None) -> Iterator[Store]:
+    """The run's feature store, or one that is gone afterwards."""
     if folder is not None:
         yield Store(folder.features)
         return
-    with tempfile.TemporaryDirectory(prefix="foveal-evaluate-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="foveal-features-") as temporary:
         yield Store(Path(temporary))
 
 

@@ -25,6 +25,8 @@ td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 svg{width:100%;height:auto;font-size:11px}svg text{fill:#5d6670}svg .legend{fill:inherit}
 svg polyline{fill:none;stroke-width:1.6}.grid{stroke:#e9ecef}
 img{max-width:100%;image-rendering:auto}code{background:#f3f5f7;padding:.1rem .3rem}
+.found{display:flex;flex-wrap:wrap;gap:.6rem;padding:.8rem 0;border-bottom:1px solid #e4e7ea}
+.found figure{margin:0}.found figure:first-child{padding-right:1rem;border-right:2px solid #1d2329}
 .warn{background:#fff6e0;border-left:3px solid #d99a00;padding:.4rem .8rem;margin:.4rem 0}
 """
 
@@ -44,14 +46,17 @@ def write_report(run: str | Path) -> Path:
         _data(folder, data),
         _settings(folder, data),
     ]
-    title = f"foveal: {folder.path.name}"
-    write_text(
-        folder.report_file,
+    write_text(folder.report_file, document(f"foveal: {folder.path.name}", "".join(sections)))
+    return folder.report_file
+
+
+def document(title: str, body: str) -> str:
+    """A whole page in the reports' style."""
+    return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<style>{_STYLE}</style>{''.join(sections)}</html>\n",
+        f"<style>{_STYLE}</style>{body}</html>\n"
     )
-    return folder.report_file
 
 
 def _head(folder: RunFolder, method: str, network: str, data: dict[str, Any]) -> str:
