@@ -51,7 +51,7 @@ def test_a_query_from_elsewhere_may_find_everything(encoder, pile, tmp_path):
 
 def test_many_queries_and_a_page(encoder, pile, tmp_path):
     done = search(encoder, pile, f"{pile}/red*.png", top=3)
-    assert [f.query for f in done.found] == [f"red {i:02d}.png" for i in range(1, 24, 2)]
+    assert [f.query for f in done.found] == [f"{pile}/red {i:02d}.png" for i in range(1, 24, 2)]
     page = write_search_page(done, tmp_path / "page.html").read_text()
     assert page.count("<figure") == 12 * 4 and "broken.png" in page
     json.dumps([f.to_json() for f in done.found])
