@@ -67,6 +67,28 @@ class Evaluation(_Frozen):
     fraction: float = Field(0.875, gt=0, le=1, description="share of the short side kept")
 
 
+class Cache(_Frozen):
+    """Which pixels are read: the files', or a shrunk copy that is quicker to read.
+
+    Part of what a run is, since shrinking moves pixels: the stream is a function of (seed, data,
+    cache tier, groups). ``auto`` and an open ``short`` are replaced by what was chosen.
+    """
+
+    tier: Literal["none", "auto", "raw", "jpeg"] = Field(
+        "none",
+        description="raw: pixels, no decoding; jpeg: JPEG again; auto: by data, memory and disk",
+    )
+    short: int | None = Field(
+        None,
+        ge=8,
+        description="longest short side kept, px; None: 4 x evaluation.size, at most 256",
+    )
+    quality: int = Field(90, ge=1, le=100, description="of a jpeg copy")
+    scaled: bool = Field(
+        False, description="decode JPEGs at 7/8 to 1/8 where both sides keep `short` pixels"
+    )
+
+
 class Machine(_Frozen):
     """How, not what: may change between a run and its resumption."""
 
@@ -74,6 +96,9 @@ class Machine(_Frozen):
     devices: int | Literal["auto"] = "auto"
     cores: int | None = Field(None, ge=1, description="cores to use; None: all there are")
     prefetch: int = Field(3, ge=1, description="batches kept ready")
+    cache_folder: str | None = Field(
+        None, description="where copies are kept; None: foveal in the user's cache folder"
+    )
     checkpoint_every: float = Field(10.0, gt=0, description="minutes between checkpoints")
     keep_every: int = Field(0, ge=0, description="also keep the checkpoint of every N-th epoch")
     log_every: int = Field(20, ge=1, description="steps between lines in metrics.jsonl")
@@ -102,6 +127,7 @@ class Recipe(_Frozen):
     init: str | None = Field(None, description="weights to start from: a file, a run, timm/NAME")
     init_min_share: float = Field(0.95, ge=0, le=1, description="share that must match")
     evaluation: Evaluation = Evaluation()
+    cache: Cache = Cache()
     machine: Machine = Machine()
 
     @model_validator(mode="after")

@@ -126,6 +126,10 @@ class ArraySource:
         """See ``Source``."""
         return with_channels(np.ascontiguousarray(self.images[i]), self.channels)
 
+    def content(self, i: int) -> None:
+        """See ``Source``."""
+        return None
+
     def picture(self, i: int) -> tuple[Picture, bytes]:
         """See ``Source``."""
         pixels = np.ascontiguousarray(self.images[i])
@@ -174,6 +178,10 @@ class SequenceSource:
     def read(self, i: int) -> NDArray[np.uint8]:
         """See ``Source``."""
         return with_channels(self._pixels(i), self.channels)
+
+    def content(self, i: int) -> None:
+        """See ``Source``."""
+        return None
 
     def picture(self, i: int) -> tuple[Picture, bytes]:
         """See ``Source``."""

@@ -191,6 +191,10 @@ class FileSource:
         """See ``Source``."""
         return with_channels(decode(read_bytes(self.paths[i])).pixels, self.channels)
 
+    def content(self, i: int) -> bytes:
+        """See ``Source``."""
+        return read_bytes(self.paths[i])
+
     def picture(self, i: int) -> tuple[Picture, bytes]:
         """See ``Source``."""
         data = read_bytes(self.paths[i])

@@ -40,7 +40,7 @@ def open_source(data: Any, *, channels: int | None = None) -> Source:
         source = _open_path(data, channels)
     elif isinstance(data, np.ndarray):
         source = ArraySource("array", data, channels=channels)
-    elif all(hasattr(data, name) for name in ("read", "fingerprint", "channels", "stat")):
+    elif all(hasattr(data, name) for name in ("read", "content", "fingerprint", "stat")):
         if channels not in (None, data.channels):
             raise FovealError(
                 f"{data.root} gives {data.channels} channels, and {channels} are asked for",
@@ -114,6 +114,14 @@ class Source(Protocol):
         """
         ...
 
+    def content(self, i: int) -> bytes | None:
+        """Its file's bytes, which ``read`` decodes; None where pictures are not encoded.
+
+        Raises:
+            BadImage: The file cannot be read.
+        """
+        ...
+
     def picture(self, i: int) -> tuple[Picture, bytes]:
         """The picture as stored, and bytes that identify its content (for the scan)."""
         ...
@@ -153,6 +161,10 @@ class Subset:
     def read(self, i: int) -> NDArray[np.uint8]:
         """See ``Source``."""
         return self.source.read(int(self.rows[i]))
+
+    def content(self, i: int) -> bytes | None:
+        """See ``Source``."""
+        return self.source.content(int(self.rows[i]))
 
     def picture(self, i: int) -> tuple[Picture, bytes]:
         """See ``Source``."""

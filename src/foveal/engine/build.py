@@ -20,7 +20,7 @@ from foveal.data.scan import ScanReport
 from foveal.data.sources import Source
 from foveal.errors import FovealError
 from foveal.methods import get_method
-from foveal.methods.base import DataInfo, Method, Stream
+from foveal.methods.base import DataInfo, Method, MethodOptions, Stream
 from foveal.recipe import Network, Recipe, validated
 
 
@@ -65,10 +65,17 @@ def build_method(
             f"{recipe.method} learns from labels, and the data has none",
             hint="class folders, or another --method",
         )
-    options = validated(cls.Options, recipe.options, f"options of {recipe.method}")
+    options = check_options(recipe)
     torch.manual_seed(rng.seed64(recipe.seed, "init"))
     method = cls(RecipeMaker(recipe.network, info.channels, load), info, options)
     return method.to(memory_format=torch.channels_last)
+
+
+def check_options(recipe: Recipe) -> MethodOptions:
+    """The method's options, validated; a wrong one names the nearest known."""
+    cls = get_method(recipe.method)
+    options: MethodOptions = validated(cls.Options, recipe.options, f"options of {recipe.method}")
+    return options
 
 
 def check_channels(method: Method, channels: int) -> None:

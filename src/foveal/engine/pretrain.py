@@ -23,9 +23,11 @@ from foveal.engine.build import (
     build_method,
     build_table,
     check_channels,
+    check_options,
     data_info,
     make_fabric,
 )
+from foveal.engine.cachetier import as_recorded, check_ranks_agree, decided, pixels_of
 from foveal.engine.plan import make_plan, options_without_colour
 from foveal.engine.runfolder import Outcome, RunFolder
 from foveal.engine.screen import ProgressScreen
@@ -112,7 +114,7 @@ def train(
     screen = ProgressScreen(console, quiet=quiet)
     source = open_source(data)
     if folder.exists:
-        recipe = _requested(folder.recipe(), wish)
+        recipe = as_recorded(_requested(folder.recipe(), wish), folder.recipe())
         folder.check_same(recipe, source.fingerprint())
         if folder.finished:
             screen.say(f"{folder.path} is finished; nothing to do (another --out for a new run)")
@@ -128,6 +130,8 @@ def train(
         report = scan(source)
     check_bad_share(report.bad, report.scanned, recipe.max_bad)
     screen.say(_found(report, folder))
+    recipe, why = decided(recipe, source)
+    reasons += why
     for reason in reasons:
         screen.say(f"  {reason}")
     return _train(folder, recipe, source, report, reasons, screen)
@@ -176,19 +180,23 @@ def _train(
     screen: ProgressScreen,
 ) -> Trained:
     # Before the folder is made: what cannot start leaves nothing behind.
+    check_options(recipe)
+    fingerprint = source.fingerprint()
+    source = pixels_of(recipe, source, screen.say)
     start = recipe.init is not None and not folder.last.is_file()
     method = _method(recipe, source, report, _loader(recipe, screen) if start else None)
     check_channels(method, source.channels)
     turns = any(s.every != (1, 0) for s in method.streams().values())
     fabric = make_fabric(recipe, find_unused=turns)
     fabric.launch()
+    check_ranks_agree(recipe)
     if fabric.global_rank != 0:
         screen = ProgressScreen(quiet=True)
     if fabric.global_rank == 0:
         if not folder.exists:
             summary = {
                 "data": source.root,
-                "fingerprint": source.fingerprint(),
+                "fingerprint": fingerprint,
                 "reasons": reasons,
                 "scan": report.to_json(),
             }

@@ -1,0 +1,134 @@
+"""Which pixels a run reads: the files', those of a shrunk decoding, or those of a copy."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveal.core.memory import available_memory
+from foveal.data.cache import Tier, expected_bytes, open_cache
+from foveal.data.images import Picture, decode, with_channels
+from foveal.data.sources import Source
+from foveal.errors import BadImage
+
+_OF_MEMORY = 0.5  # share of free memory raw pixels may take: read from disk they are no faster
+_OF_DISK = 0.5  # share of the free disk a copy may take
+_PEEK = 32  # files looked at
+
+
+class ScaledSource:
+    """``Source`` whose JPEGs are decoded at a fraction of their size.
+
+    Fewer DCT coefficients are less work, and other pixels than decoding first and shrinking then.
+
+    Args:
+        source: The pictures.
+        short: Both sides keep at least this many pixels.
+    """
+
+    def __init__(self, source: Source, short: int) -> None:
+        self.source, self.short = source, short
+        self.root, self.channels = source.root, source.channels
+        self.classes, self.labels, self.ignored = source.classes, source.labels, source.ignored
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def name(self, i: int) -> str:
+        """See ``Source``."""
+        return self.source.name(i)
+
+    def read(self, i: int) -> NDArray[np.uint8]:
+        """See ``Source``."""
+        content = self.source.content(i)
+        if content is None:
+            return self.source.read(i)
+        return with_channels(decode(content, self.short).pixels, self.channels)
+
+    def content(self, i: int) -> bytes | None:
+        """See ``Source``."""
+        return self.source.content(i)
+
+    def picture(self, i: int) -> tuple[Picture, bytes]:
+        """See ``Source``."""
+        return self.source.picture(i)
+
+    def stat(self, i: int) -> tuple[int, int] | None:
+        """See ``Source``."""
+        return self.source.stat(i)
+
+    def fingerprint(self) -> str:
+        """See ``Source``."""
+        text = f"{self.source.fingerprint()} scaled {self.short}"
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def read_through(
+    source: Source,
+    *,
+    kind: Literal["none", "raw", "jpeg"],
+    short: int,
+    quality: int,
+    scaled: bool,
+    folder: Path,
+    say: Callable[[str], None] | None = None,
+) -> Source:
+    """A source by way of a cache tier; its pixels are the frame of boxes and masks.
+
+    Args:
+        source: The pictures.
+        kind: ``none`` reads the files themselves.
+        short: Short side that is kept, in pixels.
+        quality: Of a ``jpeg`` copy.
+        scaled: Decode JPEGs at a fraction of their size.
+        folder: Where copies are kept.
+        say: Told what is going on.
+    """
+    if scaled:
+        source = ScaledSource(source, short)
+    if kind == "none":
+        return source
+    return open_cache(source, Tier(kind, short, quality), folder, say=say)
+
+
+def choose_kind(
+    source: Source, short: int, folder: Path
+) -> tuple[Literal["none", "raw", "jpeg"], str]:
+    """The tier that suits data, memory and disk, and why.
+
+    Raw pixels where all of them stay in memory; JPEG where they do not and the copy is smaller
+    than what is read now; otherwise none.
+
+    Args:
+        source: The pictures.
+        short: Short side that would be kept, in pixels.
+        folder: Where the copy would be.
+    """
+    rows = np.unique(np.linspace(0, len(source) - 1, min(_PEEK, len(source))).astype(int)).tolist()
+    if not any(_encoded(source, i) for i in rows):
+        return "none", "the pictures are not encoded: there is nothing to save"
+    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    free = shutil.disk_usage(there).free
+    raw = expected_bytes(source, Tier("raw", short))
+    if raw <= _OF_MEMORY * available_memory() and raw <= _OF_DISK * free:
+        return "raw", f"{raw / 1e9:,.2f} GB of pixels stay in memory"
+    jpeg = expected_bytes(source, Tier("jpeg", short))
+    if jpeg > _OF_DISK * free:
+        return "none", f"a copy of {jpeg / 1e9:,.1f} GB would fill the disk of {folder}"
+    stored = np.mean([(source.stat(i) or (0, 0))[0] for i in rows]) * len(source)
+    if jpeg > 0.8 * stored:
+        return "none", f"the files take {stored / 1e9:,.1f} GB, a copy {jpeg / 1e9:,.1f} GB"
+    return "jpeg", f"{jpeg / 1e9:,.2f} GB; raw pixels would be {raw / 1e9:,.1f} GB"
+
+
+def _encoded(source: Source, i: int) -> bool:
+    try:
+        return source.content(i) is not None
+    except BadImage:
+        return False
