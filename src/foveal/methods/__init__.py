@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _METHODS = {
     "byol": "foveal.methods.byol:BYOL",
     "deepcluster": "foveal.methods.deepcluster:DeepCluster",
+    "deepercluster": "foveal.methods.deepercluster:DeeperCluster",
     "npid": "foveal.methods.npid:NPID",
     "rotation": "foveal.methods.rotation:Rotation",
     "sela": "foveal.methods.sela:SeLa",

@@ -84,10 +84,8 @@ class Rotation(Method):
             # Copies of one picture lie side by side: the first axis stays the samples.
             x = torch.stack(turned, dim=1).flatten(0, 1)
         else:
-            shown = self._drawn(batch)
-            x = torch.empty_like(x_BCHW)
-            for label, t in enumerate(self.turns):
-                x[shown == label] = quarter_turns(x_BCHW[shown == label], _QUARTERS[t])
+            quarters = torch.tensor([_QUARTERS[t] for t in self.turns], device=x_BCHW.device)
+            x = turn_each(x_BCHW, quarters[self._drawn(batch)])
         logits = self.head(self.trunk(x.contiguous(memory_format=torch.channels_last))["pooled"])
         return {"logits": logits.unflatten(0, (len(main), -1))}
 
@@ -121,3 +119,12 @@ def quarter_turns(x: Tensor, k: int) -> Tensor:
     """``k`` quarter turns counter-clockwise of [..., H, W] (as ``numpy.rot90``): no resampling."""
     turned: Any = torch.rot90(x, k, (-2, -1))
     return turned  # type: ignore[no-any-return]
+
+
+def turn_each(x_BCHW: Tensor, quarters_B: Tensor) -> Tensor:
+    """Every picture turned by its own number of quarter turns, 0 to 3."""
+    turned = torch.empty_like(x_BCHW)
+    for k in range(4):
+        rows = quarters_B == k
+        turned[rows] = quarter_turns(x_BCHW[rows], k)
+    return turned

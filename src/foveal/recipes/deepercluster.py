@@ -1,0 +1,67 @@
+"""Recipes of DeeperCluster."""
+
+from __future__ import annotations
+
+from foveal.recipe import Network, Optimiser, Recipe, Schedule
+from foveal.recipes import deepcluster
+from foveal.recipes._small import VIEW, small_recipe
+from foveal.views.presets import center_view
+from foveal.views.spec import Crop, View
+
+
+def small() -> Recipe:
+    """Few pictures or few cores. In colour, four coarse clusters, a fine one for 100 pictures.
+
+    Command: foveal pretrain DATA --out runs/deepercluster --recipe deepercluster/small
+    Minutes: not timed
+    Machine: any
+    Expected: no number for data nobody knows; the proof, 5 points or more, is deepercluster/doom
+    """
+    options = {
+        "view": View(size=VIEW, crop=Crop(scale=(0.2, 1.0))).model_dump(mode="json"),
+        "cluster_view": center_view(VIEW, 1.0, "bilinear").model_dump(mode="json"),
+        "clusters": None,
+        "every": 2.0,
+        "pca": 64,
+        "sobel": False,
+    }
+    adamw = Optimiser(name="adamw", lr=1e-3, scaling="none", weight_decay=0.05, exclude_1d=True)
+    return small_recipe("deepercluster", options, batch=64, optimiser=adamw)
+
+
+def doom() -> Recipe:
+    """Doom objects, with the light jitter of deepcluster/doom.
+
+    Command: foveal pretrain doom/objects/train --out runs/deepercluster --recipe deepercluster/doom
+    Minutes: not timed
+    Machine: any
+    Expected: 5 points or more of kNN over random initialisation
+    """
+    recipe = small()
+    options = {
+        **recipe.options, "view": deepcluster.doom().options["view"], "clusters": 200,
+    }  # fmt: skip
+    return recipe.model_copy(update={"options": options, "epochs": 8.0})
+
+
+def imagenet() -> Recipe:
+    """The paper's network and optimiser; k is for ImageNet's size, not for 96 million pictures.
+
+    k = 320,000 of the paper means 4 x 320,000 heads of 4096 numbers: 21 GB in float32, and as much
+    again for the momentum. With 40,000 (a cluster for about 32 pictures) it is 2.6 GB. Start from a
+    rotation run of the same network, as the paper does: ``--init runs/rotation``.
+
+    Command: foveal pretrain PILE --out runs/deeper --recipe deepercluster/imagenet --init ROTATION
+    Minutes: not run here; the paper used 64 GPUs
+    Machine: several accelerators
+    Expected: 73.0 % ImageNet top-1 or more after fine-tuning VGG-16 (the paper: 74.9 on 96 M)
+    """
+    return Recipe(
+        method="deepercluster",
+        options={"clusters": 40_000},
+        network=Network(name="vgg16_bn", extra={"last_relu": False}),
+        batch=3072,
+        epochs=100,
+        optimiser=Optimiser(name="sgd", lr=0.1, scaling="none", weight_decay=1e-5),
+        schedule=Schedule(name="constant"),
+    )

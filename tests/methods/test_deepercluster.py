@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from foveal.backbones.inputs import Sobel
+from foveal.backbones.registry import build_backbone
+from foveal.clustering.hierarchical import two_levels
+from foveal.clustering.whiten import pca_whiten
+from foveal.errors import FovealError
+from foveal.methods.base import DataInfo
+from foveal.methods.deepercluster import DeeperCluster, DeeperClusterOptions
+from foveal.methods.rotation import turn_each
+
+
+def method(samples=40, **options):
+    torch.manual_seed(0)
+    return DeeperCluster(
+        lambda in_chans=None, **_: build_backbone("small", width=0.25, in_chans=in_chans or 3),
+        DataInfo(samples=samples, batch=4),
+        DeeperClusterOptions(**{"clusters": 6, "coarse": 2, "sobel": False, **options}),
+    )
+
+
+def test_golden_turns():
+    x = torch.tensor([[1.0, 2], [3, 4]]).expand(4, 1, 2, 2)
+    found = turn_each(x, torch.arange(4))[:, 0].int().tolist()
+    assert found[1:] == [[[2, 4], [1, 3]], [[4, 3], [2, 1]], [[3, 1], [4, 2]]]
+
+
+def test_golden_loss():
+    first = F.cross_entropy(torch.tensor([[1, 0, -1, 0.5]]), torch.tensor([0]))
+    second = F.cross_entropy(torch.tensor([[0.2, 1.2, -0.3]]), torch.tensor([1]))
+    assert first.item() == pytest.approx(0.746567, abs=1e-6)
+    assert second.item() == pytest.approx(0.464369, abs=1e-6)
+    assert (-first - second).exp().item() == pytest.approx(0.297918, abs=1e-6)
+
+
+def test_every_row_goes_through_the_head_of_its_super_class():
+    m = method()
+    torch.nn.init.normal_(m.sub_weight)
+    torch.nn.init.normal_(m.sub_bias)
+    g, super_class = torch.randn(5, m.trunk.dim), torch.tensor([3, 0, 7, 3, 1])
+    found = m._sub_logits(g, super_class)
+    expected = torch.einsum("bd,bkd->bk", g, m.sub_weight[super_class]) + m.sub_bias[super_class]
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert m.sub_weight.shape == (8, 3, m.trunk.dim)
+
+
+def test_golden_floor_of_whitening():
+    generator = np.random.default_rng(0)
+    q = np.linalg.qr(generator.normal(size=(4000, 3)))[0] * 4000**0.5
+    q -= q.mean(0)
+    rows = q * np.sqrt([4, 1, 1e-9])
+    white = pca_whiten(rows.astype(np.float32), floor=1e-5)
+    assert white.shape == (4000, 3)
+    # Factors .5, 1, 158.1: the flat direction stays small instead of growing to the others' size.
+    assert np.abs(white[:, 2]).mean() < 0.02
+    assert pca_whiten(rows.astype(np.float32)).shape == (4000, 2)
+
+
+def test_two_levels():
+    centres = np.array([[0, 0], [0, 1], [9, 9], [9, 8]], np.float32)
+    x = np.repeat(centres, 5, axis=0) + np.random.default_rng(0).normal(0, 0.01, (20, 2))
+    found = two_levels(x.astype(np.float32), 2, 2, iterations=10, seed=1)
+    assert len(np.unique(found[:10, 0])) == 1 and found[0, 0] != found[10, 0]
+    assert {tuple(r) for r in found[::5]} == {(0, 0), (0, 1), (1, 0), (1, 1)}
+    few = two_levels(x[8:].astype(np.float32), 2, 5, iterations=10, seed=1)
+    assert few[:2, 1].max() < 2  # two pictures form two clusters at most
+
+
+def test_sobel_folds_into_colour():
+    # Golden 5 of the first convolution behind grey and Sobel, as one 5x5 kernel.
+    kx = Sobel().kernels[:, 0].double()
+    w = torch.zeros(2, 3, 3, dtype=torch.float64)
+    w[0, 1, 1], w[1, 0, 2] = 1, 2
+    folded = sum(
+        F.conv_transpose2d(k[None, None], v[None, None]) for k, v in zip(kx, w, strict=True)
+    )
+    expected = [
+        [0, 0, 0.666667, 1.333333, 0.666667],
+        [0, 0.333333, 0, -0.333333, 0],
+        [0, 0.666667, -0.666667, -2, -0.666667],
+        [0, 0.333333, 0, -0.333333, 0],
+        [0, 0, 0, 0, 0],
+    ]
+    assert torch.allclose(folded[0, 0] / 3, torch.tensor(expected).double(), atol=1e-5)
+
+
+def test_more_clusters_than_pictures():
+    with pytest.raises(FovealError, match="cannot form"):
+        method(samples=5)
