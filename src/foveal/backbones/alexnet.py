@@ -126,7 +126,7 @@ def build_alexnet_deepcluster(
         )
     body = Chain(stages, head)
     he_normal(body)
-    _normal_linear(body, std=0.01, bias=0.0)
+    normal_linear(body, std=0.01, bias=0.0)
     return Built(body, ends, FC if top else widths[-1])
 
 
@@ -147,36 +147,8 @@ def build_caffenet(
         last_relu: Whether the last ReLU before ``pooled`` is there; None is yes.
         top: Whether the fully connected layers are there.
     """
-    widths = [scaled(c, width) for c in (96, 256, 384, 384, 256)]
-    relu5 = top or last_relu is not False
-    # (kernel, stride, padding, groups, bias at the start, pool and normalise before)
-    table = [
-        (11, 4, 0, 1, 0.0, False),
-        (5, 1, 2, 2, 1.0, True),
-        (3, 1, 1, 1, 0.0, True),
-        (3, 1, 1, 2, 1.0, False),
-        (3, 1, 1, 2, 1.0, False),
-    ]
-    stages: dict[str, nn.Module] = {}
-    ends = []
-    channels, cell = in_chans, 1
-    for i, (kernel, stride, padding, groups, bias, pool) in enumerate(table):
-        layers: list[nn.Module] = []
-        if pool:
-            layers += [
-                nn.MaxPool2d(3, 2, ceil_mode=True),
-                nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0),
-            ]
-        conv = nn.Conv2d(channels, widths[i], kernel, stride, padding, groups=groups)
-        assert conv.bias is not None
-        nn.init.normal_(conv.weight, 0.0, 0.01)
-        nn.init.constant_(conv.bias, bias)
-        layers.append(conv)
-        if i < len(table) - 1 or relu5:
-            layers.append(nn.ReLU(inplace=True))
-        channels, cell = widths[i], cell * stride * (2 if pool else 1)
-        stages[f"conv{i + 1}"] = nn.Sequential(*layers)
-        ends.append(End(f"conv{i + 1}", channels, cell))
+    stages, ends = caffe_convolutions(in_chans, width, relu5=top or last_relu is not False)
+    channels = ends[-1].channels
     head = global_average()
     if top:
         head = nn.Sequential(
@@ -188,8 +160,51 @@ def build_caffenet(
             nn.Linear(FC, FC),
             *_relu(last_relu),
         )
-        _normal_linear(head, std=0.005, bias=1.0)
-    return Built(Chain(stages, head), tuple(ends), FC if top else channels)
+        normal_linear(head, std=0.005, bias=1.0)
+    return Built(Chain(stages, head), ends, FC if top else channels)
+
+
+def caffe_convolutions(
+    in_chans: int, width: float, *, stride: int = 4, relu5: bool = True
+) -> tuple[dict[str, nn.Module], tuple[End, ...]]:
+    """CaffeNet's five convolutions; the pooling and response norm open the next stage.
+
+    Args:
+        in_chans: Channels of the input.
+        width: Channel multiplier.
+        stride: Of the first convolution; puzzles solved on small tiles take 2.
+        relu5: Whether the last convolution's ReLU is there.
+    """
+    widths = [scaled(c, width) for c in (96, 256, 384, 384, 256)]
+    # (kernel, stride, padding, groups, bias at the start, pool and normalise before)
+    table = [
+        (11, stride, 0, 1, 0.0, False),
+        (5, 1, 2, 2, 1.0, True),
+        (3, 1, 1, 1, 0.0, True),
+        (3, 1, 1, 2, 1.0, False),
+        (3, 1, 1, 2, 1.0, False),
+    ]
+    stages: dict[str, nn.Module] = {}
+    ends = []
+    channels, cell = in_chans, 1
+    for i, (kernel, step, padding, groups, bias, pool) in enumerate(table):
+        layers: list[nn.Module] = []
+        if pool:
+            layers += [
+                nn.MaxPool2d(3, 2, ceil_mode=True),
+                nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0),
+            ]
+        conv = nn.Conv2d(channels, widths[i], kernel, step, padding, groups=groups)
+        assert conv.bias is not None
+        nn.init.normal_(conv.weight, 0.0, 0.01)
+        nn.init.constant_(conv.bias, bias)
+        layers.append(conv)
+        if i < len(table) - 1 or relu5:
+            layers.append(nn.ReLU(inplace=True))
+        channels, cell = widths[i], cell * step * (2 if pool else 1)
+        stages[f"conv{i + 1}"] = nn.Sequential(*layers)
+        ends.append(End(f"conv{i + 1}", channels, cell))
+    return stages, tuple(ends)
 
 
 def build_nin(
@@ -270,7 +285,8 @@ def _relu(last_relu: bool | None) -> list[nn.Module]:
     return [] if last_relu is False else [nn.ReLU(inplace=True)]
 
 
-def _normal_linear(module: nn.Module, *, std: float, bias: float) -> None:
+def normal_linear(module: nn.Module, *, std: float, bias: float) -> None:
+    """Linear layers N(0, std**2), their biases ``bias``."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, 0.0, std)

@@ -30,6 +30,9 @@ class Encoder(nn.Module):
         channels: Channels of the pictures.
         size, fraction: The centre view the features are meant for: side in pixels, share of the
             short side.
+        grid: 2 or more: every picture is cut into ``grid`` x ``grid`` tiles without overlap, each
+            goes through input layers and trunks alone, and ``pooled`` is their average; maps lie
+            side by side again (Kolesnikov et al. 2019, for what was learned on tiles).
     """
 
     def __init__(
@@ -40,13 +43,14 @@ class Encoder(nn.Module):
         channels: int,
         size: int,
         fraction: float = 0.875,
+        grid: int = 1,
     ) -> None:
         super().__init__()
         if len(trunks) != len(inputs):
             raise FovealError(f"{len(trunks)} trunks and input layers for {len(inputs)}")
         self.trunks = nn.ModuleList(trunks)
         self.inputs = nn.ModuleList(nn.Sequential(*layers) for layers in inputs)
-        self.channels, self.size, self.fraction = channels, size, fraction
+        self.channels, self.size, self.fraction, self.grid = channels, size, fraction, grid
 
     @property
     def dim(self) -> int:
@@ -66,6 +70,11 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor, ends: Sequence[str] = ()) -> dict[str, Tensor]:
         """Pictures [B, C, H, W] in [0, 1] -> the asked end points, and ``pooled`` [B, D]."""
+        tiles = images if self.grid == 1 else cut(images, self.grid)
+        found = self._features(tiles, ends)
+        return found if self.grid == 1 else self._joined(found)
+
+    def _features(self, images: Tensor, ends: Sequence[str]) -> dict[str, Tensor]:
         found = [
             trunk(layers(images), ends)
             for trunk, layers in zip(self.trunks, self.inputs, strict=True)
@@ -78,12 +87,27 @@ class Encoder(nn.Module):
         return {n: torch.cat([f[n] for f in found], 2 if kinds.get(n) == "tokens" else 1)
                 for n in names}  # fmt: skip
 
+    def _joined(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What [B grid grid, ...] tiles gave, for each picture."""
+        kinds = {end.name: end.kind for end in self.ends}
+        g, whole = self.grid, {}
+        for name, x in found.items():
+            kind = kinds.get(name, "vector")
+            if kind == "map":
+                x = x.reshape(-1, g, g, *x.shape[1:]).permute(0, 3, 1, 4, 2, 5)
+                whole[name] = x.flatten(4, 5).flatten(2, 3)
+            else:
+                x = x.reshape(-1, g * g, *x.shape[1:])
+                whole[name] = x.flatten(1, 2) if kind == "tokens" else x.mean(1)
+        return whole
+
     def describe(self) -> dict[str, Any]:
         """Plain values from which ``from_description`` builds the same network, weights apart."""
         return {
             "channels": self.channels,
             "size": self.size,
             "fraction": self.fraction,
+            "grid": self.grid,
             "trunks": [trunk.spec for trunk in self._backbones()],
             "inputs": [[describe_input(layer) for layer in layers] for layers in self._layers()],
         }
@@ -97,6 +121,7 @@ class Encoder(nn.Module):
             channels=about["channels"],
             size=about["size"],
             fraction=about["fraction"],
+            grid=about.get("grid", 1),
         )
 
     def _backbones(self) -> list[Backbone]:
@@ -104,3 +129,15 @@ class Encoder(nn.Module):
 
     def _layers(self) -> list[list[nn.Module]]:
         return [list(layers.children()) for layers in self.inputs]
+
+
+def cut(images: Tensor, grid: int) -> Tensor:
+    """[B, C, H, W] -> [B grid grid, C, h, w], tiles of a picture in reading order.
+
+    Where the grid does not divide the sides, the last pixels are left out, half on each side.
+    """
+    h, w = (side // grid for side in images.shape[-2:])
+    top, left = ((side % grid) // 2 for side in images.shape[-2:])
+    x = images[:, :, top : top + h * grid, left : left + w * grid]
+    x = x.reshape(*x.shape[:2], grid, h, grid, w).permute(0, 2, 4, 1, 3, 5)
+    return x.flatten(0, 2)

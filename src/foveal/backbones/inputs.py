@@ -7,7 +7,7 @@ and ``build_input`` makes again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,44 @@ class Normalise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, H, W]."""
         return (x - self.mean) / self.std
+
+
+class Standardise(nn.Module):
+    """``gain * (x - mean) / std`` with the mean and spread of the picture or tile itself.
+
+    Against low-level statistics that tell tiles of one picture from others: Jigsaw (section 3.3)
+    per channel; Kolesnikov et al. 2019 over all channels at once; relative patches (2015) take the
+    mean per channel, the spread over all, and ``gain=50``.
+
+    Args:
+        mean: ``channel``, or ``all``: one mean for all channels.
+        std: Likewise. Of a population: divided by n.
+        floor: Smallest std; None is 1 / sqrt(n), n being the values it is taken over. Where there
+            is only rounding noise (less than a grey level) nothing should be made of it.
+        gain: What the result is multiplied with.
+    """
+
+    def __init__(
+        self,
+        mean: Literal["channel", "all"] = "channel",
+        std: Literal["channel", "all"] = "channel",
+        floor: float | None = 1 / 255,
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.arguments = {"mean": mean, "std": std, "floor": floor, "gain": gain}
+        self.mean_axes = (2, 3) if mean == "channel" else (1, 2, 3)
+        self.std_axes = (2, 3) if std == "channel" else (1, 2, 3)
+        self.floor, self.gain = floor, gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, H, W]; tiles are pictures of their own."""
+        centred = x - x.mean(self.mean_axes, keepdim=True)
+        spread = centred.square().mean(self.std_axes, keepdim=True).sqrt()
+        floor = self.floor
+        if floor is None:
+            floor = (spread.numel() / x.numel()) ** 0.5
+        return centred * (self.gain / spread.clamp_min(floor))
 
 
 class Sobel(nn.Module):
@@ -72,7 +110,12 @@ class Channels(nn.Module):
         return x[:, self.arguments["rows"]]
 
 
-_INPUTS = {"normalise": Normalise, "sobel": Sobel, "channels": Channels}
+_INPUTS = {
+    "normalise": Normalise,
+    "standardise": Standardise,
+    "sobel": Sobel,
+    "channels": Channels,
+}
 
 
 def describe_input(layer: nn.Module) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from foveal.backbones import alexnet, small
+from foveal.backbones import alexnet, patches, small
 from foveal.backbones.base import Backbone
 from foveal.backbones.chain import Built
 from foveal.errors import FovealError
@@ -18,6 +18,8 @@ _OWN: dict[str, Callable[..., Built]] = {
     "alexnet_rotnet": alexnet.build_alexnet_rotnet,
     "alexnet_deepcluster": alexnet.build_alexnet_deepcluster,
     "caffenet": alexnet.build_caffenet,
+    "cfn": patches.build_cfn,
+    "contextnet": patches.build_contextnet,
     "nin": alexnet.build_nin,
 }
 # Short names people type; every other name is timm's own.

@@ -46,3 +46,11 @@ def write_json(path: str | Path, value: Any) -> None:
 def read_json(path: str | Path) -> Any:
     """Reads a JSON file."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def cache_folder() -> Path:
+    """Where things are kept that can be made again: FOVEAL_CACHE, else the user's cache folder."""
+    if own := os.environ.get("FOVEAL_CACHE"):
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "foveal"

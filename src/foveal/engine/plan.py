@@ -59,8 +59,10 @@ def make_plan(
     if backbone is None:
         backbone = ("resnet18" if count < 100_000 else "resnet50") if cuda else "small"
         reasons.append(f"backbone {backbone}: {count:,} pictures on {where}")
-    size = _view_size(short, cuda)
-    reasons.append(f"views of {size} px: the median short side is {short} px, on {where}")
+    size, why = _view_size(short, cuda), f"the median short side is {short} px, on {where}"
+    if (least := get_method(method).least_view) > size:
+        size, why = least, f"{method} cuts them into tiles"
+    reasons.append(f"views of {size} px: {why}")
     base = _starting_point(method)
     batch = _batch(count, base.batch, cuda)
     reasons.append(f"batch {batch}: {count:,} pictures")

@@ -126,6 +126,8 @@ class Trainer:
             try:
                 self._set_groups(loader)
                 if self.step == 0:
+                    if facts := self.method.facts():
+                        self._log({"kind": "facts", "step": 0, **facts})
                     self._look(loader)
                 while self.step < self.budget.steps:
                     progress = self._progress()

@@ -71,10 +71,15 @@ class DataInfo:
         """The layer that takes the data's mean and spread out of pictures in [0, 1]."""
         return Normalise(self.mean, self.std)
 
-    def encoder(self, trunk: Backbone, *inputs: nn.Module) -> Encoder:
-        """One trunk behind some input layers, for this data's pictures."""
+    def encoder(self, trunk: Backbone, *inputs: nn.Module, grid: int = 1) -> Encoder:
+        """One trunk behind some input layers, for this data's pictures or ``grid**2`` tiles."""
         return Encoder(
-            [trunk], [inputs], channels=self.channels, size=self.size, fraction=self.fraction
+            [trunk],
+            [inputs],
+            channels=self.channels,
+            size=self.size,
+            fraction=self.fraction,
+            grid=grid,
         )
 
 
@@ -226,6 +231,8 @@ class Method(nn.Module, ABC):
     couples_samples: ClassVar[bool] = False
     #: It cannot do without labels.
     needs_labels: ClassVar[bool] = False
+    #: Side in pixels below which the planner makes no view (tiles of it would show nothing).
+    least_view: ClassVar[int] = 0
 
     def __init__(self, make: BackboneMaker, data: DataInfo, options: Any) -> None:
         super().__init__()
@@ -285,6 +292,10 @@ class Method(nn.Module, ABC):
             means: ``Losses.means`` averaged over ranks and micro-batches.
             progress: Still that of the step just done.
         """
+
+    def facts(self) -> dict[str, float]:
+        """Numbers fixed before training that are worth knowing; logged once, at the start."""
+        return {}
 
     def trivial_losses(self) -> dict[str, float]:
         """Loss values that mean "nothing was learned", by what they mean in words."""

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from foveal.views.spec import Blur, Crop, Jitter, View
+from foveal.views.spec import (
+    Blur,
+    ChannelDrop,
+    ChannelShift,
+    Crop,
+    Jitter,
+    Shrink,
+    Tiles,
+    View,
+)
 
 
 def center_view(
@@ -74,3 +83,37 @@ def plain_view(size: int = 224) -> View:
 def padded_view(size: int = 32, pad: int = 4) -> View:
     """Zero padding, random crop, mirror: RotNet on CIFAR."""
     return View(size=size, crop=Crop(kind="pad_random", pad=pad))
+
+
+def jigsaw_view() -> View:
+    """Jigsaw (section 3 and the released pipeline): 3 x 3 tiles of 64 px in cells of 85 px.
+
+    The centre of the picture, gaps of 0 to 42 px, 30 % of the puzzles grey, in each tile every
+    channel moved by up to 2 px, no mirror.
+    """
+    return View(
+        size=255,
+        crop=Crop(kind="center", fraction=255 / 256),
+        flip=0.0,
+        grey=0.3,
+        grey_kind="mean",
+        channel_shift=ChannelShift(pixels=(-2, 2)),
+        tiles=Tiles(stride=85, size=64, jitter=21, once=("grey",)),
+    )
+
+
+def context_view() -> View:
+    """Relative patches (section 3 and the first author's refactored code): 96 px, gap 48, jitter 7.
+
+    The grid spans 398 px of a picture that was brought to 150,000 to 450,000 pixels: a square of
+    about a third to all of its area. One channel is kept, the same in all patches of a picture;
+    the others become noise. A third of the patches is shrunk and brought back.
+    """
+    return View(
+        size=398,
+        crop=Crop(scale=(0.35, 1.0), ratio=(1.0, 1.0)),
+        flip=0.0,
+        shrink=Shrink(p=0.33, pixels=(100, 9025)),
+        channel_drop=ChannelDrop(),
+        tiles=Tiles(stride=144, size=96, jitter=14, once=("channel_drop",)),
+    )

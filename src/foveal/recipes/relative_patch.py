@@ -1,0 +1,105 @@
+"""Recipes of relative patch location."""
+
+from __future__ import annotations
+
+from foveal.recipe import Evaluation, Network, Optimiser, Recipe, Schedule
+from foveal.recipes._small import DOOM_JITTER, small_recipe
+from foveal.recipes.jigsaw import PUZZLE
+from foveal.views.presets import jigsaw_view
+from foveal.views.spec import ChannelShift, Crop, Tiles
+
+
+def small() -> Recipe:
+    """Few pictures or few cores: where the planner starts. A small head.
+
+    Command: foveal pretrain DATA --out runs/relative_patch --recipe relative_patch/small
+    Minutes: not timed
+    Machine: any
+    Expected: no number for data nobody knows; the proof, 5 points or more, is relative_patch/doom
+    """
+    view = jigsaw_view().model_copy(
+        update={
+            "size": PUZZLE,
+            "crop": Crop(scale=(0.5, 1.0)),
+            "channel_shift": ChannelShift(pixels=(-1, 1)),
+            "tiles": Tiles(stride=24, size=20, jitter=4, once=("grey",)),
+        }
+    )
+    options = {
+        "view": view.model_dump(mode="json"),
+        "standardise": "channel",
+        "head": {"hidden": [512], "norm": "batch", "dropout": 0.0, "std": None, "bias": 0.0},
+    }
+    return small_recipe(
+        "relative_patch", options, batch=128, evaluation=Evaluation(size=PUZZLE, fraction=1.0)
+    )
+
+
+def doom() -> Recipe:
+    """Doom objects.
+
+    Command: foveal pretrain doom/objects/train --out runs/patch --recipe relative_patch/doom
+    Minutes: about 10 on one core
+    Machine: one shared x86-64 core, torch 2.14.1, 2026-11-25
+    Expected: not proven yet; chance of a place is log 8 = 2.079
+    """
+    recipe = small()
+    view = {
+        **recipe.options["view"],
+        "jitter": DOOM_JITTER.model_dump(mode="json"),
+        "grey": 0.0,
+        "channel_shift": None,
+    }
+    options = {**recipe.options, "view": view}
+    return recipe.model_copy(update={"options": options, "epochs": 4.0})
+
+
+def imagenet() -> Recipe:
+    """ImageNet as in Kolesnikov et al. 2019: a wide ResNet-50, eight pairs a picture.
+
+    Command: foveal pretrain imagenet/train --out runs/patch --recipe relative_patch/imagenet
+    Minutes: not run here; the paper used 32 to 128 TPU cores
+    Machine: many accelerators
+    Expected: 51.4 % linear top-1 on ImageNet (the paper, table 2)
+    """
+    view = jigsaw_view().model_copy(
+        update={"crop": Crop(kind="resize_random", resize=292), "grey": 0.66}
+    )
+    return Recipe(
+        method="relative_patch",
+        options={
+            "view": view.model_dump(mode="json"),
+            "pairs": "centre",
+            "standardise": "all",
+            "head": {"embedding": 1000, "norm": "batch", "bias": 0.1},
+            "head_decay": 5.0,
+            "encode": "tiles",
+        },
+        network=Network(name="resnet50", width=2, stem="patch"),
+        batch=2048,
+        epochs=35,
+        optimiser=Optimiser(name="sgd", lr=0.1, weight_decay=1e-4),
+        schedule=Schedule(name="step", warmup=5, milestones=(15, 25), factor=0.1),
+        # Nine patches of 64 px.
+        evaluation=Evaluation(size=192, fraction=192 / 224),
+    )
+
+
+def imagenet_2015() -> Recipe:
+    """ImageNet as in Doersch et al.: an AlexNet with batch norm, patches of 96 px.
+
+    Command: foveal pretrain imagenet/train --out runs/patch --recipe relative_patch/imagenet_2015
+    Minutes: not run here; 1 to 1.7 million steps
+    Machine: one accelerator
+    Expected: 51.4 mAP on VOC 2007 with Fast R-CNN (the first author's refactored code)
+    """
+    return Recipe(
+        method="relative_patch",
+        network=Network(name="contextnet"),
+        # 504 patches, 2,240 pairs. The code sums over pairs at 1e-5; here it is their mean.
+        batch=56,
+        epochs=60,
+        optimiser=Optimiser(name="sgd", lr=2240e-5, scaling="none", momentum=0.0, weight_decay=0.0),
+        schedule=Schedule(name="constant"),
+        evaluation=Evaluation(size=227, fraction=227 / 256),
+    )

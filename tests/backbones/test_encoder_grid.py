@@ -1,0 +1,80 @@
+"""Pictures cut into a grid of tiles, and tiles that are standardised by themselves."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foveal.backbones.encoder import Encoder, cut
+from foveal.backbones.inputs import Standardise
+from foveal.backbones.registry import build_backbone
+
+
+def test_standardise_golden():
+    tile = torch.tensor([[0.0, 10.0], [20.0, 30.0]])[None, None]
+    found = Standardise()(tile)[0, 0]
+    expected = torch.tensor([[-1.34164, -0.44721], [0.44721, 1.34164]])
+    assert torch.allclose(found, expected, atol=1e-5)
+    twelve = torch.arange(12.0).reshape(1, 3, 2, 2)
+    found = Standardise(mean="all", std="all", floor=None)(twelve).flatten()
+    expected = torch.tensor([-1.593255, -1.303572, -1.013890, -0.724207])
+    assert torch.allclose(found[:4], expected, atol=1e-6)
+
+
+def test_standardise_floors():
+    flat = torch.full((1, 3, 64, 64), 0.3)
+    for layer in (Standardise(), Standardise("all", "all", None), Standardise("channel", "all")):
+        assert layer(flat).abs().max() < 1e-3
+    # 1 / sqrt(n) of 64 x 64 x 3 values is 0.009021.
+    faint = 0.5 + 0.001 * torch.sign(torch.randn(1, 3, 64, 64))
+    found = Standardise("all", "all", None)(faint)
+    assert found.std().item() == pytest.approx(0.001 / 0.009021, rel=1e-2)
+
+
+def test_root_mean_square_counts_all_channels():
+    x = torch.rand(4, 3, 8, 8)
+    found = Standardise("channel", "all", gain=50.0)(x)
+    assert torch.allclose(found.mean((2, 3)), torch.zeros(4, 3), atol=1e-4)
+    assert torch.allclose(found.square().mean((1, 2, 3)).sqrt(), torch.full((4,), 50.0), rtol=1e-4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(grid=st.integers(1, 4), h=st.integers(4, 17), w=st.integers(4, 17))
+def test_cut(grid, h, w):
+    x = torch.arange(2 * 3 * h * w).reshape(2, 3, h, w)
+    tiles = cut(x, grid).reshape(2, grid, grid, 3, h // grid, w // grid)
+    top, left = (h % grid) // 2, (w % grid) // 2
+    th, tw = h // grid, w // grid
+    for i, j in np.ndindex(grid, grid):
+        expected = x[:, :, top + i * th : top + (i + 1) * th, left + j * tw : left + (j + 1) * tw]
+        assert torch.equal(tiles[:, i, j], expected)
+
+
+def test_encoder_averages_over_tiles_and_lays_maps_side_by_side():
+    trunk = build_backbone("small", width=0.25).eval()
+    encoder = Encoder([trunk], [[Standardise()]], channels=3, size=48, grid=3).eval()
+    x = torch.rand(2, 3, 48, 48)
+    with torch.no_grad():
+        found = encoder(x, ["stem", "stage3"])
+        assert found["stem"].shape == (2, 8, 24, 24)
+        tiles = [
+            trunk(Standardise()(x[:, :, 16 * i : 16 * i + 16, 16 * j : 16 * j + 16]), ["stem"])
+            for i in range(3)
+            for j in range(3)
+        ]
+    pooled = torch.stack([t["pooled"] for t in tiles]).mean(0)
+    assert torch.allclose(found["pooled"], pooled, atol=1e-5)
+    assert torch.allclose(found["stem"][:, :, 8:16, 16:24], tiles[5]["stem"], atol=1e-5)
+    again = Encoder.from_description(encoder.describe())
+    assert again.grid == 3
+    older = {k: v for k, v in encoder.describe().items() if k != "grid"}
+    assert Encoder.from_description(older).grid == 1
+
+
+def test_maps_of_a_transformer_lie_side_by_side_too():
+    trunk = build_backbone("vit_tiny", patch_size=4, img_size=8, depth=1).eval()
+    encoder = Encoder([trunk], [[]], channels=3, size=16, grid=2).eval()
+    with torch.no_grad():
+        found = encoder(torch.rand(2, 3, 16, 16), ["block0"])
+    assert found["block0"].shape == (2, trunk.dim, 4, 4) and found["pooled"].shape[0] == 2
