@@ -14,16 +14,19 @@ from numpy.typing import NDArray
 
 from foveal.errors import FovealError
 from foveal.evaluation.bench import Bench, Split
+from foveal.evaluation.clusters import clusters
+from foveal.evaluation.compare import compared
+from foveal.evaluation.episodes import episodes
 from foveal.evaluation.features import compute_threads
 from foveal.evaluation.health import health
 from foveal.evaluation.knn import knn
 from foveal.evaluation.linear import linear
 from foveal.evaluation.probe import Probe, Problem
 from foveal.evaluation.result import Result
+from foveal.evaluation.retrieval import retrieval
 from foveal.evaluation.ridge import ridge
 from foveal.evaluation.sgd import sgd
 from foveal.metrics.accuracy import true_class_rank
-from foveal.metrics.bootstrap import percentiles, resampled_means
 from foveal.recipe import nearest
 
 _TOP5_FROM = 10  # below this many classes top-5 says little
@@ -49,33 +52,12 @@ def classify(bench: Bench, *, name: str, probe: Probe) -> list[Result]:
     ranks, chosen = {}, {}
     for which, split in splits.items():
         ranks[which], chosen[which] = _ranks(bench, name, probe, split, which == "pixels")
-    if len({len(r) for r in ranks.values()}) > 1:
-        raise FovealError(
-            f"{bench.test.root} changed while it was measured", hint="the same command again"
-        )
-    about = {**bench.configuration(), "chosen": chosen}
-    n = len(ranks["trained"])
-    results = []
-    for metric, k in (("top1", 1), ("top5", 5)):
-        if k > 1 and bench.classes <= _TOP5_FROM:
-            continue
-        right = np.stack([ranks[which] < k for which in splits]).astype(np.float64)
-        means = resampled_means(right, seed=bench.seed)
-        value = right.mean(1)
-        baselines = {
-            which: {
-                "value": float(value[i]),
-                "interval": list(percentiles(means[:, i])),
-                "difference": float(value[0] - value[i]),
-                "difference_interval": list(percentiles(means[:, 0] - means[:, i])),
-            }
-            for i, which in enumerate(splits)
-            if i
-        }
-        results.append(
-            Result(name, metric, float(value[0]), percentiles(means[:, 0]), n, baselines, about)
-        )
-    return results
+    tops = [("top1", 1), ("top5", 5)] if bench.classes > _TOP5_FROM else [("top1", 1)]
+    values = {
+        which: {metric: (rank < k).astype(np.float64) for metric, k in tops}
+        for which, rank in ranks.items()
+    }
+    return compared(bench, name, values, {"chosen": chosen})
 
 
 def _ranks(
@@ -118,6 +100,9 @@ PROTOCOLS: dict[str, Callable[[Bench], list[Result]]] = {
     "linear": partial(classify, name="linear", probe=linear),
     "ridge": partial(classify, name="ridge", probe=ridge),
     "sgd": partial(classify, name="sgd", probe=sgd),
+    "retrieval": retrieval,
+    "episodes": episodes,
+    "clusters": clusters,
     "health": health,
 }
 """By name; every one takes a bench and returns its results."""

@@ -11,34 +11,40 @@ from foveal.errors import FovealError
 from foveal.metrics.average_precision import average_precision
 
 
-def recall_at_k(
-    features_ND: Tensor, labels_N: Tensor, ks: Sequence[int], *, chunk: int = 1024
-) -> dict[int, float]:
-    """Share of pictures with one of their class among the k nearest others (cosine).
+def first_right(
+    features_ND: Tensor, labels_N: Tensor, deepest: int, *, chunk: int = 1024
+) -> Tensor:
+    """Place of the nearest picture of the same class among all others (cosine), int64 [N].
 
     Args:
         features_ND: Features of all pictures; each is a query against all others.
         labels_N: Their classes, int64.
-        ks: How many neighbours are looked at.
+        deepest: How many neighbours are looked at; their number where none is right, as for a
+            picture alone in its class.
         chunk: Queries compared at a time.
-
-    Returns:
-        Recall by k. A picture alone in its class counts as a miss.
     """
     n = len(features_ND)
-    if n < 2 or min(ks) < 1:
-        raise FovealError(f"recall@{min(ks)} of {n} pictures: at least 2 pictures, k at least 1")
+    if n < 2 or deepest < 1:
+        raise FovealError(f"recall@{deepest} of {n} pictures: at least 2 pictures, k at least 1")
     unit = torch.nn.functional.normalize(features_ND.float(), dim=1)
-    deepest = min(max(ks), n - 1)
-    hits = torch.zeros(deepest, dtype=torch.float64)
+    found = []
     for start in range(0, n, chunk):
-        rows = torch.arange(start, min(start + chunk, n))
+        rows = torch.arange(start, min(start + chunk, n), device=unit.device)
         similarity = unit[rows] @ unit.T
-        similarity[torch.arange(len(rows)), rows] = -torch.inf  # not itself
-        nearest = similarity.topk(deepest, dim=1).indices
+        similarity[torch.arange(len(rows), device=unit.device), rows] = -torch.inf  # not itself
+        nearest = similarity.topk(min(deepest, n - 1), dim=1).indices
         right = labels_N[nearest] == labels_N[rows][:, None]
-        hits += (right.cumsum(1) > 0).double().sum(0)
-    return {k: float(hits[min(k, deepest) - 1] / n) for k in ks}
+        place = right.int().argmax(1)
+        found.append(place.masked_fill(~right.any(1), deepest))
+    return torch.cat(found)
+
+
+def recall_at_k(features_ND: Tensor, labels_N: Tensor, ks: Sequence[int]) -> dict[int, float]:
+    """Share of pictures with one of their class among the k nearest others, by k."""
+    place = first_right(features_ND, labels_N, max(ks)) if min(ks) > 0 else None
+    if place is None:
+        raise FovealError(f"recall@{min(ks)}: k is at least 1")
+    return {k: float((place < k).double().mean()) for k in ks}
 
 
 def ranking_ap(similarity_QG: Tensor, positive_QG: Tensor, junk_QG: Tensor | None = None) -> Tensor:
