@@ -117,6 +117,16 @@ def test_a_bank_takes_no_gradient_and_gives_the_exact_softmax():
     assert torch.isfinite(v.grad).all() and bank.grad is None
 
 
+def test_a_bank_in_half_precision_is_compared_in_the_queries_precision():
+    v, bank = drawn(0, 4, 8), drawn(1, 30, 8).detach().half()
+    index = torch.tensor([3, 0, 29, 3])[:, None]
+    loss, _ = info_nce(v, bank[index[:, 0]], bank, temperature=0.2, skip_QS=index)
+    wanted = F.cross_entropy(v @ bank.float().T / 0.2, index[:, 0], reduction="none")
+    assert loss.dtype == torch.float32 and torch.allclose(loss, wanted, atol=1e-5)
+    ours, dense = (torch.autograd.grad(x.sum(), v)[0] for x in (loss, wanted))
+    assert torch.allclose(ours, dense, atol=1e-5)
+
+
 def test_few_others_as_pirl_counts_them():
     """Misra and van der Maaten, CVPR 2020: one partner, bank rows 2 and 4."""
     rows = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1], [1, 1, 1]]

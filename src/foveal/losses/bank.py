@@ -41,10 +41,6 @@ class MemoryBank(nn.Module):
         chosen_BMD = self.rows[candidates_BM].to(z_BD.dtype)
         return torch.bmm(chosen_BMD, z_BD[:, :, None])[:, :, 0]
 
-    def similarity_to_all(self, z_BD: Tensor) -> Tensor:
-        """Dot products with every row, [B, N]."""
-        return z_BD @ self.rows.to(z_BD.dtype).T
-
     @torch.no_grad()
     def update(self, index_B: Tensor, z_BD: Tensor) -> None:
         """Moves rows towards new unit vectors and back to length 1.

@@ -46,7 +46,8 @@ def info_nce(
     Args:
         queries_QD: What looks for its partner.
         partners_QD: The partner of each query.
-        others_KD: What the partner must be told from; shared by all queries.
+        others_KD: What the partner must be told from; shared by all queries. A bank may be kept
+            in half precision.
         temperature: Divides the similarities.
         skip_QS: int64, rows of ``others_KD`` that do not count for a query.
 
@@ -114,7 +115,7 @@ def negatives_log_sum_exp(
     if skip_QS is None:
         skip_QS = torch.empty(len(q_QD), 0, dtype=torch.int64, device=q_QD.device)
     if len(q_QD) * len(k_KD) <= _PLAIN:
-        s_QK = (q_QD @ k_KD.T).scatter(1, skip_QS, float("-inf"))
+        s_QK = (q_QD @ k_KD.to(q_QD.dtype).T).scatter(1, skip_QS, float("-inf"))
         return s_QK.logsumexp(1), s_QK.detach().amax(1)
     summed, best = _TiledLogSumExp.apply(q_QD, k_KD, skip_QS)
     return summed, best
@@ -148,7 +149,7 @@ class _TiledLogSumExp(torch.autograd.Function):
         for r, c, s_RC in _tiles(q_QD, k_KD, skip_QS):
             share_RC = s_RC.sub_(summed_Q[r, None]).exp_()
             if grad_q_QD is not None:
-                grad_q_QD[r].addmm_(share_RC, k_KD[c])
+                grad_q_QD[r].addmm_(share_RC, k_KD[c].to(q_QD.dtype))
             if grad_k_KD is not None:
                 grad_k_KD[c].addmm_(share_RC.T, weighted_QD[r])
         if grad_q_QD is not None:
@@ -167,7 +168,7 @@ def _tiles(q_QD: Tensor, k_KD: Tensor, skip_QS: Tensor) -> Iterator[tuple[slice,
             c = slice(left, min(left + width, others))
             shape = (r.stop - r.start, c.stop - c.start)
             tile_RC = buffer[: shape[0] * shape[1]].view(shape)
-            torch.mm(q_QD[r], k_KD[c].T, out=tile_RC)
+            torch.mm(q_QD[r], k_KD[c].to(q_QD.dtype).T, out=tile_RC)
             if columns:
                 # No look at the values: a minimum with -inf inside the tile, with inf elsewhere.
                 at_RS = skip_QS[r] - left

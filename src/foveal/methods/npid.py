@@ -23,6 +23,7 @@ from foveal.core import ranks
 from foveal.core.batch import Batch
 from foveal.core.progress import Progress
 from foveal.losses.bank import MemoryBank
+from foveal.losses.infonce import info_nce
 from foveal.losses.nce import log_partition, nce
 from foveal.methods.base import BackboneMaker, DataInfo, Losses, Method, MethodOptions, Stream
 from foveal.views.presets import npid_view
@@ -91,17 +92,19 @@ class NPID(Method):
             if progress.step == 0:
                 z_constant = ranks.mean_over_ranks(log_partition(logits, len(self.bank)).exp())
             loss = nce(logits, log_z=z_constant.log(), rows=len(self.bank))
-            right = (logits.detach().argmax(1) == 0).float().mean()
+            right_B = logits.detach().argmax(1) == 0
         else:
-            logits = self.bank.similarity_to_all(z_BD) / o.temperature
-            loss = F.cross_entropy(logits, main.index)
-            right = (logits.detach().argmax(1) == main.index).float().mean()
+            own_BD = self.bank.rows[main.index].to(z_BD.dtype)
+            loss_B, right_B = info_nce(
+                z_BD, own_BD, self.bank.rows, temperature=o.temperature, skip_QS=own_B1
+            )
+            loss = loss_B.mean()
         if o.proximal:
             step = z_BD - self.bank.rows[main.index].to(z_BD.dtype)
             loss = loss + o.proximal * step.square().sum(1).mean()
         return Losses(
             loss,
-            {"bank_accuracy": right},
+            {"bank_accuracy": right_B.float().mean()},
             rows={"z": z_BD.detach(), "index": main.index},
             means={"z_constant": z_constant},
         )
