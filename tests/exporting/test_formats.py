@@ -9,7 +9,7 @@ import torch
 
 from foveal.backbones import timm_bridge
 from foveal.backbones.encoder import Encoder
-from foveal.backbones.inputs import Channels, Normalise, Sobel
+from foveal.backbones.inputs import Channels, Normalise, Sobel, Standardise
 from foveal.backbones.registry import build_backbone
 from foveal.errors import FovealError
 from foveal.exporting.formats import export
@@ -64,6 +64,25 @@ def test_torch_loads_it_without_foveal(tmp_path):
     with torch.no_grad():
         torch.testing.assert_close(torch.load(tmp_path / "y.pt"), encoder(x)["pooled"])
     assert load_encoder(tmp_path / "out").describe() == encoder.describe()
+
+
+def test_features_over_a_grid_of_tiles(tmp_path):
+    """The grid is part of the program, and no part of any network of timm's."""
+    trunk = build_backbone("resnet18", width=0.25, stem="small")
+    encoder = Encoder([trunk], [[Standardise()]], channels=3, size=32, grid=3).eval()
+    save_encoder(encoder, tmp_path / "backbone.safetensors", {})
+    report = export(tmp_path, format="torch", out=tmp_path / "out")
+    program = torch.export.load(tmp_path / "out" / "encoder.pt2").module()
+    x = torch.rand(5, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(program(x), encoder(x)["pooled"])
+        torch.testing.assert_close(load_encoder(tmp_path)(x)["pooled"], encoder(x)["pooled"])
+    assert report.difference < 1e-5
+    plain = build_backbone("resnet18")
+    encoder = Encoder([plain], [[Normalise(MEAN[:1], STD[:1])]], channels=3, size=64, grid=2)
+    save_encoder(encoder, tmp_path / "backbone.safetensors", {})
+    with pytest.raises(FovealError, match="whole pictures"):
+        export(tmp_path, format="timm", out=tmp_path / "timm")
 
 
 def test_a_difference_is_caught_and_leaves_nothing(tmp_path, monkeypatch):

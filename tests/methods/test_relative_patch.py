@@ -118,6 +118,11 @@ def test_both_encoders():
     assert whole(x)["pooled"].shape == tiles(x)["pooled"].shape == (2, 64)
 
 
-def test_patches_come_from_a_grid():
+def test_other_grids():
+    grid = Tiles(rows=2, columns=2, stride=8, size=4, jitter=2)
+    method = _method(view=View(size=18, flip=0.0, tiles=grid))
+    assert len(method.pairs) == 12 and set(method.places.tolist()) == set(range(8))
     with pytest.raises(ValueError, match="3 x 3"):
+        RelativePatchOptions(view=View(size=18, tiles=grid), pairs="centre")
+    with pytest.raises(ValueError, match=r"view\.tiles"):
         RelativePatchOptions(view=View(size=32))

@@ -90,15 +90,15 @@ def _export_timm(
 ) -> tuple[str, float]:
     """Timm's hub layout: ``model.safetensors`` with timm's names and ``config.json``."""
     spec = None
-    if len(encoder.trunks) == 1:
+    if len(encoder.trunks) == 1 and encoder.grid == 1:
         from foveal.backbones import timm_bridge
 
         spec = timm_bridge.timm_spec(encoder.describe()["trunks"][0])
     layers = list(encoder.inputs[0].children())
     if spec is None or len(layers) != 1 or not isinstance(layers[0], Normalise):
         raise FovealError(
-            "this encoder is not one unmodified timm network behind a normalisation, so timm "
-            "cannot build it",
+            "this encoder is not one unmodified timm network on whole pictures behind a "
+            "normalisation, so timm cannot build it",
             hint="--format torch",
         )
     values = layers[0].arguments

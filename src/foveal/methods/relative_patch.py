@@ -22,7 +22,7 @@ import math
 from typing import Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -78,12 +78,14 @@ class RelativePatchOptions(MethodOptions):
         "picture", description="features of whole pictures (2015), or averaged over tiles (2019)"
     )
 
-    @field_validator("view")
-    @classmethod
-    def _grid(cls, view: View) -> View:
-        if view.tiles is None or (view.tiles.rows, view.tiles.columns) != (3, 3):
-            raise ValueError("patches come from view.tiles of 3 x 3")
-        return view
+    @model_validator(mode="after")
+    def _grid(self) -> RelativePatchOptions:
+        tiles = self.view.tiles
+        if tiles is None or tiles.rows * tiles.columns < 2:
+            raise ValueError("pairs of patches need view.tiles, a grid of two or more")
+        if self.pairs == "centre" and (tiles.rows, tiles.columns) != (3, 3):
+            raise ValueError("pairs=centre needs view.tiles of 3 x 3")
+        return self
 
 
 class RelativePatch(Method):
@@ -99,7 +101,9 @@ class RelativePatch(Method):
 
     def __init__(self, make: BackboneMaker, data: DataInfo, options: RelativePatchOptions) -> None:
         super().__init__(make, data, options)
-        found = neighbours(3, 3)
+        assert options.view.tiles is not None
+        self.grid = options.view.tiles.rows
+        found = neighbours(self.grid, options.view.tiles.columns)
         if options.pairs == "centre":
             found = [pair for pair in found if pair[0] == 4]
         self.register_buffer("pairs", torch.tensor([pair[:2] for pair in found]), False)
@@ -126,7 +130,7 @@ class RelativePatch(Method):
     def encoder(self) -> Encoder:
         """The trunk on whole pictures, or on their tiles without gap and jitter."""
         if self.options.encode == "tiles":
-            return self.data.encoder(self.trunk, self.inputs, grid=3)
+            return self.data.encoder(self.trunk, self.inputs, grid=self.grid)
         return self.data.encoder(self.trunk.for_pictures(), self.inputs)
 
     def parameter_groups(self) -> dict[str, list[Group]]:
