@@ -22,7 +22,9 @@ class _Frozen(BaseModel):
 class Optimiser(_Frozen):
     """What steps the weights."""
 
-    name: Literal["sgd", "adamw", "lars"] = "sgd"
+    name: Literal["sgd", "adam", "adamw", "lars"] = Field(
+        "sgd", description="adam adds the weight decay to the gradient, adamw takes it apart"
+    )
     lr: float = Field(0.05, gt=0, description="base learning rate, scaled by `scaling`")
     scaling: Literal["none", "linear", "sqrt"] = Field(
         "linear", description="linear: lr * batch / 256; sqrt: lr * sqrt(batch); none: lr"

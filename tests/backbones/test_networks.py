@@ -70,6 +70,26 @@ def test_caffenet():
     assert _sizes(backbone, 224)[1] == 4096
 
 
+def test_alexnet_colour():
+    """Split-brain's halves and the grouped whole; biases count, batch norm has no parameters."""
+    sizes = {1: [5_856], 2: [11_664]}
+    for in_chans, total in ((1, 14_569_824), (2, 14_575_632)):
+        half = _meta("alexnet_colour", in_chans=in_chans, width=0.5, groups=1)
+        found = [_count(stage) for stage in half.body.stages.values()]
+        rest = [153_728, 221_376, 331_968, 221_312, 9_439_232, 4_196_352]
+        assert found == sizes[in_chans] + rest and _count(half) == total
+        assert _sizes(half, 180) == ([45, 23, 12, 12, 12, 12, 12], 2048)
+    whole = _meta("alexnet_colour")
+    convs = [_count(stage) for stage in whole.body.stages.values()][:5]
+    assert convs == [34_944, 307_456, 885_120, 663_936, 442_624]
+    assert _count(whole) == 56_868_224
+    assert [end.stride for end in whole.ends] == [4, 8, 16, 16, 16, 16, 16]
+    assert _sizes(_meta("alexnet_colour", top=False), 180) == ([45, 23, 12, 12, 12], 256)
+    # What Larsson et al. stack at a point: the picture and all layers of AlexNet.
+    grey = _meta("alexnet_colour", in_chans=1)
+    assert 1 + sum(end.channels for end in grey.ends) == 9569
+
+
 def test_nin():
     head = _count(nn.Linear(192, 4))
     backbone = _meta("nin")

@@ -20,6 +20,7 @@ NETWORKS = [
     ("small", {"blocks": [1, 1, 1], "width": 0.5}, 40),
     ("alexnet_rotnet", {"top": False, "width": 0.25}, 64),
     ("alexnet_deepcluster", {"top": False, "width": 0.25, "norm": "group"}, 64),
+    ("alexnet_colour", {"groups": 1, "width": 0.125}, 64),
     ("caffenet", {"top": False, "width": 0.25}, 67),
     ("nin", {"width": 0.25}, 32),
     ("nin", {"blocks": 3, "last_relu": False, "width": 0.25}, 32),

@@ -52,7 +52,7 @@ class LocalPass:
     def __init__(self, method, table):
         self.method, self.table = method, table
 
-    def __call__(self, fn, view, *, mode="eval", update_bn=False):
+    def __call__(self, fn, view, *, mode="eval", update_bn=False, count=None):
         from foveal.core.batch import as_images
         from foveal.data.loader import ordered_views
 

@@ -1,4 +1,4 @@
-"""Fixed layers between a picture in [0, 1] and its trunk: normalisation, grey, Sobel, channels.
+"""Fixed layers between a picture in [0, 1] and its trunk: normalisation, colour, Sobel, channels.
 
 Each is an ``nn.Module`` without trained parameters that ``describe_input`` turns into plain values
 and ``build_input`` makes again.
@@ -12,6 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from foveal.core.colour import grey_mean, rgb_to_lab, rgb_to_lightness
 
 
 class Normalise(nn.Module):
@@ -91,7 +93,7 @@ class Sobel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, 2, H, W]."""
-        return F.conv2d(x.mean(1, keepdim=True), self.kernels.to(x.dtype), padding=1)
+        return F.conv2d(grey_mean(x), self.kernels.to(x.dtype), padding=1)
 
 
 class Channels(nn.Module):
@@ -110,11 +112,42 @@ class Channels(nn.Module):
         return x[:, self.arguments["rows"]]
 
 
+class Lab(nn.Module):
+    """RGB to some channels of CIE Lab, in Lab's own units (``foveal.core.colour``).
+
+    Args:
+        rows: Which of L (0), a (1) and b (2), in order.
+    """
+
+    def __init__(self, rows: Sequence[int] = (0, 1, 2)) -> None:
+        super().__init__()
+        self.arguments = {"rows": [int(r) for r in rows]}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] -> [B, len(rows), H, W]."""
+        rows = self.arguments["rows"]
+        return rgb_to_lightness(x) if rows == [0] else rgb_to_lab(x)[:, rows]
+
+
+class Grey(nn.Module):
+    """The plain mean of the channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arguments: dict[str, Any] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, 1, H, W]."""
+        return grey_mean(x)
+
+
 _INPUTS = {
     "normalise": Normalise,
     "standardise": Standardise,
     "sobel": Sobel,
     "channels": Channels,
+    "lab": Lab,
+    "grey": Grey,
 }
 
 

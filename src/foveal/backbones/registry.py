@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from foveal.backbones import alexnet, patches, small
+from foveal.backbones import alexnet, alexnet_colour, patches, small
 from foveal.backbones.base import Backbone
 from foveal.backbones.chain import Built
 from foveal.errors import FovealError
@@ -17,6 +17,7 @@ _OWN: dict[str, Callable[..., Built]] = {
     "small": small.build_small,
     "alexnet_rotnet": alexnet.build_alexnet_rotnet,
     "alexnet_deepcluster": alexnet.build_alexnet_deepcluster,
+    "alexnet_colour": alexnet_colour.build_alexnet_colour,
     "caffenet": alexnet.build_caffenet,
     "cfn": patches.build_cfn,
     "contextnet": patches.build_contextnet,
@@ -36,7 +37,7 @@ _ALIASES = {
 _COMMON: dict[str, tuple[Any, str]] = {
     "width": (1.0, "small, nin, the AlexNets and timm's ResNets (resnet18, resnet50, ...)"),
     "stem": (None, "small, timm's ResNets and (stem=patch) vision transformers"),
-    "norm": (None, "small, nin, alexnet_rotnet, alexnet_deepcluster and timm's ResNets"),
+    "norm": (None, "small, nin, the AlexNets with batch norm and timm's ResNets"),
     "output_stride": (None, "small and timm's convolutional networks"),
     "last_relu": (None, "small, nin, the AlexNets and timm's pre-activation ResNets (resnetv2_50)"),
 }

@@ -49,6 +49,7 @@ class RecipeMaker:
             **n.extra,
             **changes,
         }
+        spec["width"] = n.width * changes.get("width", 1.0)
         backbone = build_backbone(n.name, **spec)
         if self.load is not None:
             self.load(backbone)

@@ -59,6 +59,7 @@ class DiskFeaturePass:
         *,
         mode: Literal["eval", "train"] = "eval",
         update_bn: bool = False,
+        count: int | None = None,
     ) -> NDArray[np.float32]:
         """See ``FeaturePass``."""
         if update_bn and mode != "train":
@@ -68,16 +69,18 @@ class DiskFeaturePass:
         buffers = None if update_bn else [b.clone() for b in self.method.buffers()]
         self.method.train(mode == "train")
         out: NDArray[np.float32] | None = None
+        samples = self._rows(count)
         per_rank = -(-self.batch // ranks.world_size())
         whole = per_rank * ranks.world_size()
         try:
-            for start in range(0, len(self.table), whole):
-                rows = np.arange(start, start + whole)
-                mine = rows[ranks.rank() * per_rank : (ranks.rank() + 1) * per_rank]
-                features = self._forward(fn, view, np.minimum(mine, len(self.table) - 1))
-                features = ranks.gather_rows(features)[: len(self.table) - start]
+            for start in range(0, len(samples), whole):
+                at = np.arange(start, start + whole)
+                mine = at[ranks.rank() * per_rank : (ranks.rank() + 1) * per_rank]
+                rows = samples[np.minimum(mine, len(samples) - 1)]
+                features = self._forward(fn, view, rows)
+                features = ranks.gather_rows(features)[: len(samples) - start]
                 if out is None:
-                    out = self._file(features.shape[1])
+                    out = self._file(len(samples), features.shape[1])
                 out[start : start + len(features)] = features.cpu().numpy()
         finally:
             self.method.train(was_training)
@@ -91,6 +94,12 @@ class DiskFeaturePass:
     def close(self) -> None:
         """Deletes the files."""
         self._folder.cleanup()
+
+    def _rows(self, count: int | None) -> NDArray[np.int64]:
+        every = np.arange(len(self.table))
+        if count is None or count >= len(every):
+            return every
+        return np.sort(rng.permute(rng.key(self.seed, "sample"), len(every), every[:count]))
 
     def _forward(
         self, fn: Callable[[Tensor], Tensor], view: View, rows: NDArray[np.int64]
@@ -112,8 +121,6 @@ class DiskFeaturePass:
             parts.append(features)
         return torch.cat(parts)
 
-    def _file(self, width: int) -> NDArray[np.float32]:
+    def _file(self, rows: int, width: int) -> NDArray[np.float32]:
         path = Path(self._folder.name) / f"{self._passes}.npy"
-        return np.lib.format.open_memmap(
-            path, mode="w+", dtype=np.float32, shape=(len(self.table), width)
-        )
+        return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, width))

@@ -64,11 +64,12 @@ def _build(groups: list[dict[str, Any]], spec: Optimiser) -> torch.optim.Optimiz
         return torch.optim.SGD(
             groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov, foreach=True
         )
-    if spec.name == "adamw":
+    if spec.name in ("adam", "adamw"):
         for g in groups:
             if (momentum := g.pop("momentum", None)) is not None:
                 g["betas"] = (momentum, spec.betas[1])  # the average of gradients
-        return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, foreach=True)
+        kind = torch.optim.Adam if spec.name == "adam" else torch.optim.AdamW
+        return kind(groups, lr=spec.lr, betas=spec.betas, foreach=True)
     return LARS(groups, lr=spec.lr, momentum=spec.momentum, eta=spec.trust, order=spec.lars_order)
 
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _METHODS = {
     "byol": "foveal.methods.byol:BYOL",
+    "colorization": "foveal.methods.colorization:Colorization",
+    "colorization_hypercolumn": ("foveal.methods.colorization_hypercolumn:ColorizationHypercolumn"),
     "deepcluster": "foveal.methods.deepcluster:DeepCluster",
     "deepercluster": "foveal.methods.deepercluster:DeeperCluster",
     "jigsaw": "foveal.methods.jigsaw:Jigsaw",
@@ -20,6 +22,7 @@ _METHODS = {
     "rotation": "foveal.methods.rotation:Rotation",
     "sela": "foveal.methods.sela:SeLa",
     "simclr": "foveal.methods.simclr:SimCLR",
+    "split_brain": "foveal.methods.split_brain:SplitBrain",
     "supervised": "foveal.methods.supervised:Supervised",
 }
 

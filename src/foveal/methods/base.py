@@ -23,6 +23,7 @@ from foveal.backbones.inputs import Normalise
 from foveal.core.batch import Batch
 from foveal.core.progress import Progress
 from foveal.data.sources import Source
+from foveal.errors import FovealError
 from foveal.views.spec import View
 
 # The families of Jing and Tian's survey (TPAMI 2021, section 2) in its order; the yardstick last.
@@ -71,6 +72,20 @@ class DataInfo:
         """The layer that takes the data's mean and spread out of pictures in [0, 1]."""
         return Normalise(self.mean, self.std)
 
+    def require_colour(self, method: str) -> None:
+        """Refuses pictures without colour, however many channels hold the grey.
+
+        Raises:
+            FovealError: One channel, or three that are the same in every picture.
+        """
+        grey = self.channels == 3 and len(set(self.mean)) == len(set(self.std)) == 1
+        if self.channels != 3 or grey:
+            found = "their channels are all equal" if grey else f"channels: {self.channels}"
+            raise FovealError(
+                f"{method} learns from the colours of pictures, and these have none ({found})",
+                hint="--method rotation or simclr take grey pictures",
+            )
+
     def encoder(self, trunk: Backbone, *inputs: nn.Module, grid: int = 1) -> Encoder:
         """One trunk behind some input layers, for this data's pictures or ``grid**2`` tiles."""
         return Encoder(
@@ -94,7 +109,8 @@ class BackboneMaker(Protocol):
 
         Args:
             in_chans: Channels of its input; None: the pictures'.
-            changes: What the paper needs otherwise than the recipe says.
+            changes: What the paper needs otherwise than the recipe says; ``width`` multiplies
+                the recipe's (0.5: half as wide).
         """
         ...
 
@@ -200,14 +216,16 @@ class FeaturePass(Protocol):
         *,
         mode: Literal["eval", "train"] = "eval",
         update_bn: bool = False,
+        count: int | None = None,
     ) -> NDArray[np.float32]:
-        """Features of all samples.
+        """Features of all samples, or of some.
 
         Args:
             fn: Images [B, C, H, W] in [0, 1] -> [B, D]; called without gradient.
             view: The view of each sample.
             mode: Mode of the method's modules meanwhile.
             update_bn: Whether batch-norm buffers may move (only in mode "train").
+            count: Of so many samples, drawn by the run's seed; None, or more than there are: all.
 
         Returns:
             float32 [N, D] on disk (a memory map), row order; the same on every rank.

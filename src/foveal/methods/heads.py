@@ -53,3 +53,21 @@ def draw_linear(module: nn.Module, std: float = 0.01) -> None:
             nn.init.normal_(layer.weight, std=std)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+def map_head(channels: int, hidden: int, outputs: int) -> nn.Sequential:
+    """1x1 convolutions over a map, batch norm and ReLU between them.
+
+    Args:
+        channels: Of the map.
+        hidden: Width between the two layers; 0: one layer alone.
+        outputs: Width of the result.
+    """
+    between: list[nn.Module] = []
+    if hidden:
+        between = [
+            nn.Conv2d(channels, hidden, 1, bias=False),
+            nn.BatchNorm2d(hidden),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*between, nn.Conv2d(hidden or channels, outputs, 1))
