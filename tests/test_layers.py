@@ -16,7 +16,7 @@ LAYERS = [
     {"core"},
     {"views"},
     {"data"},
-    {"backbones", "losses", "clustering", "metrics"},
+    {"backbones", "losses", "clustering", "metrics", "motion"},
     {"methods"},
     {"recipe"},
     {"recipes"},

@@ -21,6 +21,7 @@ SURFACE = {
     "export": {"run_or_file", "--format", "--out"},
     "recipes": {"name", "--json"},
     "data doom": {"out", "--what", "--size", "--seed"},
+    "data motion": {"video", "out"},
 }  # fmt: skip
 
 
@@ -55,5 +56,15 @@ def test_the_shell_and_python_have_the_same_verbs():
         if not module.name.endswith(("__main__", "worker")):
             importlib.import_module(module.name)
     assert isinstance(app, typer.Typer)
-    for verb in ("scan", "pretrain", "evaluate", "embed", "export", "load", "make_doom", "search"):
+    for verb in (
+        "scan",
+        "pretrain",
+        "evaluate",
+        "embed",
+        "export",
+        "load",
+        "make_doom",
+        "make_motion",
+        "search",
+    ):
         assert inspect.isfunction(getattr(foveal, verb)), verb

@@ -30,6 +30,7 @@ __all__ = [
     "export",
     "load",
     "make_doom",
+    "make_motion",
     "pretrain",
     "scan",
     "search",
@@ -43,6 +44,7 @@ _HOMES = {
     "export": "foveal.verbs",
     "load": "foveal.verbs",
     "make_doom": "foveal.verbs",
+    "make_motion": "foveal.verbs",
     "pretrain": "foveal.verbs",
     "scan": "foveal.verbs",
     "search": "foveal.verbs",
@@ -51,7 +53,17 @@ _HOMES = {
 if TYPE_CHECKING:
     from foveal.errors import FovealError
     from foveal.recipe import Recipe
-    from foveal.verbs import embed, evaluate, export, load, make_doom, pretrain, scan, search
+    from foveal.verbs import (
+        embed,
+        evaluate,
+        export,
+        load,
+        make_doom,
+        make_motion,
+        pretrain,
+        scan,
+        search,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -218,6 +218,23 @@ def doom(
         _say(str(made))
 
 
+@data_app.command()
+def motion(
+    video: Annotated[
+        Path,
+        typer.Argument(metavar="VIDEO", help="A video, a folder of them, or folders of frames."),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")],
+) -> None:
+    """Segment what moves in videos, to learn from with --method motion_segments.
+
+    Run it again to continue. Needs foveal[motion].
+    """
+    from foveal.verbs import make_motion
+
+    _say(str(make_motion(video, out, progress=_say)))
+
+
 def _console() -> Console:
     from rich.console import Console
 

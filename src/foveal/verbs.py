@@ -17,8 +17,19 @@ if TYPE_CHECKING:
     from foveal.evaluation.result import Result
     from foveal.evaluation.search import Search
     from foveal.exporting.formats import ExportReport
+    from foveal.motion.make import Made
 
-__all__ = ["embed", "evaluate", "export", "load", "make_doom", "pretrain", "scan", "search"]
+__all__ = [
+    "embed",
+    "evaluate",
+    "export",
+    "load",
+    "make_doom",
+    "make_motion",
+    "pretrain",
+    "scan",
+    "search",
+]
 
 
 def pretrain(
@@ -181,3 +192,10 @@ def make_doom(out: str | Path, **arguments: Any) -> dict[str, Any]:
     from foveal.benchmarks.doom import make_doom as render
 
     return render(out, **arguments)
+
+
+def make_motion(video: str | Path, out: str | Path, **arguments: Any) -> Made:
+    """Segments what moves in videos: see ``foveal.motion.make.make_motion``."""
+    from foveal.motion.make import make_motion as segment_videos
+
+    return segment_videos(video, out, **arguments)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from foveal.data.arrays import ArraySource, SequenceSource, open_array
 from foveal.data.files import LISTS, FileSource, open_folder, open_glob, open_list, peeked
 from foveal.data.images import EXTENSIONS, Picture
+from foveal.data.masked import is_masked, open_masked
 from foveal.errors import FovealError
 
 __all__ = ["ArraySource", "FileSource", "SequenceSource", "Source", "Subset", "open_source"]
@@ -25,10 +26,10 @@ def open_source(data: Any, *, channels: int | None = None) -> Source:
     """A source from anything a user may point at.
 
     Args:
-        data: A folder (flat, nested, or of classes), a glob, a list file (``.txt``, ``.csv``: one
-            path a line, first column, relative to the file), ``.npy`` or ``.npz`` (arrays
-            ``images`` and ``labels``), a map-style dataset or a sequence of pictures, an array
-            [N, H, W(, C)], or a source.
+        data: A folder (flat, nested, of classes, or of ``foveal data motion``), a glob, a list
+            file (``.txt``, ``.csv``: one path a line, first column, relative to the file),
+            ``.npy`` or ``.npz`` (arrays ``images`` and ``labels``), a map-style dataset or a
+            sequence of pictures, an array [N, H, W(, C)], or a source.
         channels: 1 or 3; None: 1 where all pictures looked at are grey, else 3.
 
     Raises:
@@ -60,6 +61,8 @@ def open_source(data: Any, *, channels: int | None = None) -> Source:
 def _open_path(data: str | Path, channels: int | None) -> Source:
     text = str(data)
     path = Path(text).expanduser()
+    if path.is_dir() and is_masked(path):
+        return peeked(open_masked(text, path), channels)
     if path.is_dir():
         return peeked(open_folder(text, path), channels)
     if path.is_file():
