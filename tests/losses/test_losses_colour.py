@@ -64,20 +64,20 @@ def test_the_bins():
     ],
 )
 def test_soft_code_golden(ab, neighbours, expected):
-    which, share = soft_code(row(*ab), BINS, neighbours)
+    (which,), (share,) = soft_code(row(*ab)[None], BINS, neighbours)
     found = {tuple(BINS[w].int().tolist()): s.item() for w, s in zip(which, share, strict=True)}
     assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_ten_neighbours_as_in_the_released_code():
-    which, share = soft_code(row(3, -2), BINS, 10)
+    (which,), (share,) = soft_code(row(3, -2)[None], BINS, 10)
     assert which[0] == 120 and share[0].item() == pytest.approx(0.491833, abs=1e-6)
 
 
 @settings(deadline=None)
 @given(st.floats(-120, 120), st.floats(-120, 120), st.integers(1, AB_BINS))
 def test_soft_codes_are_distributions_over_different_bins(a, b, neighbours):
-    which, share = soft_code(row(a, b), BINS, neighbours)
+    (which,), (share,) = soft_code(row(a, b)[None], BINS, neighbours)
     assert len(set(which.tolist())) == neighbours
     assert share.sum().item() == pytest.approx(1, abs=1e-5)
     assert (share.diff() <= 1e-7).all()

@@ -17,22 +17,27 @@ from torch.nn import functional as F
 
 
 def sample_map(map_BChw: Tensor, points_BP2: Tensor, stride: float) -> Tensor:
-    """A map's values at points of the picture, [B, P, C].
+    """A map's values at points of the picture, float32 [B, P, C].
 
     Cell i stands for pixel ``stride * i``: position = pixel / stride without an offset, clamped
     to the map.
 
     Args:
         map_BChw: Values of cells.
-        points_BP2: (row, column) in pixels.
+        points_BP2: (row, column) in pixels, float32.
         stride: Pixels per cell.
     """
     h, w = map_BChw.shape[-2:]
     # grid_sample wants (x, y), -1 the first cell's middle and 1 the last's.
     reach = points_BP2.new_tensor([max(w - 1, 1), max(h - 1, 1)])
-    grid = (points_BP2.flip(-1) / stride * (2 / reach) - 1).to(map_BChw.dtype)
+    grid = points_BP2.flip(-1) / stride * (2 / reach) - 1
+    # In float32 whatever the map is: bfloat16 tells apart no more than 256 places along a side.
     found = F.grid_sample(
-        map_BChw, grid[:, :, None], mode="bilinear", padding_mode="border", align_corners=True
+        map_BChw.float(),
+        grid[:, :, None],
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=True,
     )
     return found[..., 0].transpose(1, 2)
 
@@ -43,7 +48,7 @@ def hypercolumns(maps: Sequence[Tensor], strides: Sequence[float], points_BP2: T
     Args:
         maps: [B, C, h, w] each.
         strides: Pixels per cell of each.
-        points_BP2: (row, column) in pixels.
+        points_BP2: (row, column) in pixels, float32.
     """
     found = [sample_map(m, points_BP2, s) for m, s in zip(maps, strides, strict=True)]
     return torch.cat(found, dim=2)

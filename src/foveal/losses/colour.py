@@ -57,17 +57,18 @@ def soft_code(ab: Tensor, bins: Tensor, neighbours: int) -> tuple[Tensor, Tensor
     """The nearest bins of each colour, weighted by a Gaussian of their distance (section 2.2).
 
     Args:
-        ab: [..., 2].
+        ab: [..., P, 2].
         bins: Centres, [Q, 2].
         neighbours: K; 1 is the nearest bin alone. Goyal et al. (2019) take it for the hardness of
             the task.
 
     Returns:
-        Bins int64 [..., K], the nearest first, and weights [..., K] that sum to 1.
+        Bins int64 [..., P, K], the nearest first, and weights [..., P, K] that sum to 1.
     """
-    distance = (ab[..., None, :] - bins).square().sum(-1)
+    # Not by a matrix product: that rounds squares of 100, and the nearest bins with them.
+    distance = torch.cdist(ab, bins, compute_mode="donot_use_mm_for_euclid_dist")
     near, which = distance.topk(neighbours, dim=-1, largest=False)
-    return which, torch.softmax(-near / (2 * SIGMA**2), dim=-1)
+    return which, torch.softmax(-near.square() / (2 * SIGMA**2), dim=-1)
 
 
 def soft_cross_entropy(logits: Tensor, which: Tensor, weight: Tensor) -> Tensor:
