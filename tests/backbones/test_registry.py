@@ -29,6 +29,16 @@ NETWORKS = [
     ("resnet18", {"stem": "patch", "width": 0.25}, 64),
     ("resnet50", {"width": 0.25, "output_stride": 8}, 64),
     ("resnetv2_50", {"last_relu": False, "layers": [1, 1, 1, 1]}, 64),
+    ("resnetv2_50", {"width": 0.25, "layers": [1, 2, 1, 1], "units": True}, 64),
+    ("resnetv2_50", {"width": 0.25, "layers": [1, 1, 1, 1], "stem": "patch", "norm": "layer"}, 64),
+    ("resnet18", {"width": 0.25, "units": True}, 64),
+    ("small", {"width": 0.5, "units": True}, 40),
+    ("vgg11_bn", {"top": False, "last_relu": False}, 32),
+    ("vgg19_revisiting", {"width": 0.125, "cells": 2}, 64),
+    ("vgg19_revisiting", {"width": 0.125, "top": False, "last_relu": False}, 64),
+    ("revnet50", {"width": 0.125, "units": True}, 64),
+    ("revnet50", {"width": 0.125, "stem": "patch", "blocks": [1, 1, 2, 1]}, 64),
+    ("revnet50", {"width": 0.125, "stem": "small", "last_relu": False, "norm": "group"}, 32),
     ("convnext_atto", {}, 64),
     ("vit_tiny", {"img_size": 64, "depth": 3}, 64),
     ("mobilenetv3_small", {}, 64),
@@ -83,7 +93,8 @@ def test_a_trunk_keeps_the_contract(row, in_chans, tmp_path):
 def test_every_listed_name_is_known():
     # Building vit_base and the like for this would take a minute of a slow machine.
     for name in list_backbones():
-        assert name in registry._OWN or timm_bridge.is_model(registry._ALIASES.get(name, name))
+        known = {**registry._ALIASES, **{k: v[0] for k, v in registry._PRESETS.items()}}
+        assert name in registry._OWN or timm_bridge.is_model(known.get(name, name))
 
 
 def test_a_last_relu_can_be_left_out():

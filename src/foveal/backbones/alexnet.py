@@ -16,36 +16,22 @@ connected layers out and averages conv5 over the picture, so that any input size
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
 from foveal.backbones.base import End
 from foveal.backbones.chain import (
     Built,
     Chain,
+    FixedFlatten,
     global_average,
     he_normal,
     norm_layer,
     refuse,
     scaled,
 )
-from foveal.errors import FovealError
 
 FC = 4096
 CELLS = 6
-
-
-class FixedFlatten(nn.Module):
-    """Flattens the 6x6 map the fully connected layers were made for; refuses any other."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, 6, 6] -> [B, 36 C]."""
-        if x.shape[-2:] != (CELLS, CELLS):
-            raise FovealError(
-                f"the fully connected layers need a {CELLS}x{CELLS} map and got "
-                f"{x.shape[-2]}x{x.shape[-1]}: the input is not of about 224x224 pixels",
-                hint="network.extra.top=false leaves them out, and any size works",
-            )
-        return x.flatten(1)
 
 
 def build_alexnet_rotnet(
@@ -76,7 +62,7 @@ def build_alexnet_rotnet(
     if top:
         head = nn.Sequential(
             nn.MaxPool2d(3, 2),
-            FixedFlatten(),
+            FixedFlatten(CELLS, 224),
             nn.Linear(widths[-1] * CELLS * CELLS, FC, bias=False),
             nn.BatchNorm1d(FC),
             nn.ReLU(inplace=True),
@@ -116,7 +102,7 @@ def build_alexnet_deepcluster(
     if top:
         head = nn.Sequential(
             nn.MaxPool2d(3, 2),
-            FixedFlatten(),
+            FixedFlatten(CELLS, 224),
             nn.Dropout(0.5),
             nn.Linear(widths[-1] * CELLS * CELLS, FC),
             nn.ReLU(inplace=True),
@@ -153,7 +139,7 @@ def build_caffenet(
     if top:
         head = nn.Sequential(
             nn.MaxPool2d(3, 2, ceil_mode=True),
-            FixedFlatten(),
+            FixedFlatten(CELLS, 224),
             nn.Linear(channels * CELLS * CELLS, FC),
             nn.ReLU(inplace=True),
             nn.Dropout(0.5),

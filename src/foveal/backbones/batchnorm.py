@@ -9,7 +9,8 @@ Legend: B images, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -149,6 +150,23 @@ def convert_batchnorm(module: nn.Module) -> nn.Module:
             )
         layer.__class__ = GlobalBatchNorm
     return module
+
+
+@contextmanager
+def buffers_left_alone(module: nn.Module) -> Iterator[None]:
+    """Forwards inside normalise by their batch, as in training, and no running average moves.
+
+    For a second forward over a batch that was counted (reversible blocks), and for batches that
+    must not count. Layers in eval mode keep using their running averages.
+    """
+    layers = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True
 
 
 @torch.no_grad()

@@ -52,6 +52,30 @@ def global_average() -> nn.Sequential:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
+class FixedFlatten(nn.Module):
+    """Flattens the map that fully connected layers were made for; refuses any other.
+
+    Args:
+        cells: Side of the map.
+        pixels: Side of the pictures it comes from, for the error.
+    """
+
+    def __init__(self, cells: int, pixels: int) -> None:
+        super().__init__()
+        self.cells, self.pixels = cells, pixels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, cells, cells] -> [B, cells cells C]."""
+        if x.shape[-2:] != (self.cells, self.cells):
+            raise FovealError(
+                f"the fully connected layers need a {self.cells}x{self.cells} map and got "
+                f"{x.shape[-2]}x{x.shape[-1]}: the input is not of about "
+                f"{self.pixels}x{self.pixels} pixels",
+                hint="network.extra.top=false leaves them out, and any size works",
+            )
+        return x.flatten(1)
+
+
 class GlobalMax(nn.Module):
     """[B, C, h, w] -> [B, C], the largest value of each channel."""
 

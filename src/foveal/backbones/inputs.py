@@ -80,20 +80,25 @@ class Sobel(nn.Module):
 
     DeepCluster's fixed first layers (section 4.1 and its released network): zero padding, kernels
     as cross-correlations, no bias.
+
+    Args:
+        padding: Pixels of zeros on each side: 1 keeps the size; DeeperCluster's released network
+            has 2, which makes the picture 2 pixels larger.
     """
 
     kernels: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, padding: int = 1) -> None:
         super().__init__()
-        self.arguments: dict[str, Any] = {}
+        self.arguments: dict[str, Any] = {"padding": padding}
         x = [[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]]
         y = [[1.0, 2.0, 1.0], [0.0, 0.0, 0.0], [-1.0, -2.0, -1.0]]
         self.register_buffer("kernels", torch.tensor([[x], [y]]), False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, 2, H, W]."""
-        return F.conv2d(grey_mean(x), self.kernels.to(x.dtype), padding=1)
+        """[B, C, H, W] -> [B, 2, H, W] at padding 1."""
+        grey = grey_mean(x)
+        return F.conv2d(grey, self.kernels.to(x.dtype), padding=self.arguments["padding"])
 
 
 class Channels(nn.Module):

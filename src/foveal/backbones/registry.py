@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from foveal.backbones import alexnet, alexnet_colour, patches, small
+from foveal.backbones import alexnet, alexnet_colour, patches, revnet, small, vgg
 from foveal.backbones.base import Backbone
 from foveal.backbones.chain import Built
 from foveal.errors import FovealError
@@ -22,9 +22,11 @@ _OWN: dict[str, Callable[..., Built]] = {
     "cfn": patches.build_cfn,
     "contextnet": patches.build_contextnet,
     "nin": alexnet.build_nin,
+    "vgg19_revisiting": vgg.build_vgg19,
+    "revnet50": revnet.build_revnet50,
 }
 # Short names people type; every other name is timm's own.
-_ALIASES = {
+_ALIASES: dict[str, str] = {
     "vit_tiny": "vit_tiny_patch16_224",
     "vit_small": "vit_small_patch16_224",
     "vit_base": "vit_base_patch16_224",
@@ -33,14 +35,24 @@ _ALIASES = {
     "mobilenetv3_small": "mobilenetv3_small_100",
     "mobilenetv3_large": "mobilenetv3_large_100",
 }
+# Names with arguments that may be given otherwise. The trunk of multi-task learning (Doersch and
+# Zisserman, ICCV 2017) ends with the third block and has no stride inside it.
+_PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "resnetv2_101_block3": (
+        "resnetv2_101",
+        {"output_stride": 8, "layers": [3, 4, 23], "channels": [256, 512, 1024]},
+    ),
+}
 # What the common arguments are when nothing is said, and the families that take another value.
 _COMMON: dict[str, tuple[Any, str]] = {
-    "width": (1.0, "small, nin, the AlexNets and timm's ResNets (resnet18, resnet50, ...)"),
-    "stem": (None, "small, timm's ResNets and (stem=patch) vision transformers"),
-    "norm": (None, "small, nin, the AlexNets with batch norm and timm's ResNets"),
+    "width": (1.0, "our own networks and timm's ResNets (resnet18, resnet50, resnetv2_50, ...)"),
+    "stem": (None, "small, revnet50, timm's ResNets and (stem=patch) vision transformers"),
+    "norm": (None, "small, nin, the AlexNets with batch norm, vgg19_revisiting, revnet50 and "
+             "timm's ResNets"),
     "output_stride": (None, "small and timm's convolutional networks"),
-    "last_relu": (None, "small, nin, the AlexNets and timm's pre-activation ResNets (resnetv2_50)"),
-}
+    "last_relu": (None, "our own networks, timm's VGGs and pre-activation ResNets (resnetv2_50)"),
+    "units": (False, "small, revnet50 and timm's ResNets"),
+}  # fmt: skip
 
 
 def build_backbone(
@@ -52,6 +64,7 @@ def build_backbone(
     norm: str | None = None,
     output_stride: int | None = None,
     last_relu: bool | None = None,
+    units: bool = False,
     **extra: Any,
 ) -> Backbone:
     """A trunk with freshly drawn weights (torch's generator); nothing is downloaded.
@@ -68,18 +81,24 @@ def build_backbone(
             the late convolutions.
         last_relu: Whether a ReLU stands right before ``pooled`` (Kolesnikov et al. 2019, the
             models marked "(-)" have none); None is the family's own.
+        units: Beside the stages every residual unit is an end point, ``stage3_unit5``.
         **extra: Further arguments of the family (``blocks`` of nin, ``top`` of the AlexNets) or of
             timm's constructor (``patch_size``, ``img_size``, ``drop_path_rate``, ...).
 
     Raises:
         FovealError: Unknown name, or an argument this family cannot honour.
     """
+    name, preset = _PRESETS.get(name, (name, {}))
+    if output_stride is None:
+        output_stride = preset.get("output_stride")
+    extra = {**{k: v for k, v in preset.items() if k != "output_stride"}, **extra}
     common: dict[str, Any] = {
         "width": float(width),
         "stem": stem,
         "norm": norm,
         "output_stride": output_stride,
         "last_relu": last_relu,
+        "units": units,
     }
     given = {key: value for key, value in common.items() if value != _COMMON[key][0]}
     extra = _plain(name, extra)
@@ -101,7 +120,7 @@ def build_backbone(
 
 def list_backbones() -> list[str]:
     """The names to begin with; ``timm.list_models()`` names the rest."""
-    return [*_OWN, "resnet18", "resnet50", *_ALIASES]
+    return [*_OWN, "resnet18", "resnet50", "resnetv2_50", "vgg16_bn", *_PRESETS, *_ALIASES]
 
 
 def _build_own(

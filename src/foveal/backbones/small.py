@@ -85,6 +85,7 @@ def build_small(
     norm: str | None,
     output_stride: int | None,
     last_relu: bool | None,
+    units: bool,
     blocks: Sequence[int] = BLOCKS,
     pool: str = "max",
 ) -> Built:
@@ -100,6 +101,7 @@ def build_small(
         output_stride: Input pixels per cell of the last map: 8 (None), 4 or 2 with stem ``small``,
             16, 8 or 4 with ``image``; smaller than the largest dilates the late convolutions.
         last_relu: Whether a ReLU stands before the pooling; None is yes.
+        units: Every block is an end point.
         blocks: Basic blocks of the three stages; (1, 1, 1) is about 1.35 times as fast.
         pool: What makes ``pooled`` of the last map: ``max``, whether something is anywhere in the
             picture, or ``avg``, how much of it there is. What is looked for is often small in the
@@ -146,6 +148,11 @@ def build_small(
             )
             channels = scaled(out, width)
         cell *= strides[i]
+        if units:
+            for j, block in enumerate(row, 1):
+                stages[f"stage{i + 1}_unit{j}"] = block
+                ends.append(End(f"stage{i + 1}_unit{j}", channels, cell))
+            row = []
         stages[f"stage{i + 1}"] = nn.Sequential(*row)
         ends.append(End(f"stage{i + 1}", channels, cell))
     body = Chain(stages, GlobalMax() if pool == "max" else global_average())

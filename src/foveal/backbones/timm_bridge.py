@@ -1,4 +1,4 @@
-"""timm behind the contract: the only module that touches timm's internals.
+"""timm behind the contract: with ``timm_surgery`` the only module that touches timm's internals.
 
 Needs timm 1.0.16: earlier ones count ConvNeXt's end points differently, have none for
 pre-activation ResNets, and cannot load a folder.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,14 +22,16 @@ from timm.layers import resample_abs_pos_embed
 from timm.models import model_entrypoint
 from torch import Tensor, nn
 
+from foveal.backbones import timm_surgery
 from foveal.backbones.base import End
-from foveal.backbones.chain import Built, he_normal
+from foveal.backbones.chain import Built
 from foveal.errors import FovealError
 from foveal.recipe import nearest
 
 _NORMS = {"batch": "batchnorm2d", "group": "groupnorm", "layer": "groupnorm1"}
 _RESNET = "timm.models.resnet"
 _PREACTIVATION = "timm.models.resnetv2"
+_VGG = "timm.models.vgg"
 # Transformers of the plain ViT class, whose position embedding can be resampled.
 _VITS = {"timm.models.vision_transformer", "timm.models.deit"}
 
@@ -54,6 +57,39 @@ class TimmTrunk(nn.Module):
         order = sorted(ends, key=self.rows.__getitem__)
         last, maps = net.forward_intermediates(x, indices=[self.rows[name] for name in order])
         return {**dict(zip(order, maps, strict=True)), "pooled": net.forward_head(last)}
+
+
+class UnitTrunk(TimmTrunk):
+    """A ResNet whose every residual unit is an end point, ``stage3_unit5``.
+
+    Args:
+        net, rows: See ``TimmTrunk``.
+        chains: Paths of the stages' blocks inside the network, in order.
+    """
+
+    def __init__(self, net: nn.Module, rows: dict[str, int], chains: list[str]) -> None:
+        super().__init__(net, rows)
+        self.chains = chains
+
+    def forward(self, x: Tensor, ends: tuple[str, ...] = ()) -> dict[str, Tensor]:
+        """[B, C, H, W] -> the asked end points [B, C', h, w], and ``pooled`` [B, D]."""
+        kept: dict[str, Tensor] = {}
+
+        def keep(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+            return lambda block, args, out: kept.__setitem__(name, out)
+
+        hooks = [
+            block.register_forward_hook(keep(name))
+            for i, path in enumerate(self.chains, 1)
+            for j, block in enumerate(self.net.get_submodule(path).children(), 1)
+            if (name := f"stage{i}_unit{j}") in ends
+        ]
+        try:
+            found = super().forward(x, tuple(e for e in ends if e in self.rows))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return {**kept, **found}
 
 
 class TimmTransformer(TimmTrunk):
@@ -135,11 +171,13 @@ def honours(name: str) -> set[str]:
     """The common arguments of ``build_backbone`` that make sense for this model."""
     module = _module(name)
     if module == _RESNET:
-        return {"width", "stem", "norm", "output_stride"}
+        return {"width", "stem", "norm", "output_stride", "units"}
     if module in _VITS:
         return {"stem"}
     if module == _PREACTIVATION:
-        return {"output_stride", "last_relu", "stem"}
+        return {"width", "stem", "norm", "output_stride", "last_relu", "units"}
+    if module == _VGG:
+        return {"stem", "last_relu"}
     return {"output_stride", "stem"}
 
 
@@ -153,32 +191,32 @@ def build(
     norm: str | None = None,
     output_stride: int | None = None,
     last_relu: bool | None = None,
+    units: bool = False,
 ) -> Built:
     """A timm network with freshly drawn weights."""
-    vit = _module(name) in _VITS
+    module = _module(name)
     _check_stem(name, stem)
     if norm is not None and norm not in _NORMS:
         raise FovealError(f"there is no norm '{norm}'", hint=nearest(norm, list(_NORMS)))
+    extra = dict(extra)
+    top = bool(extra.pop("top", True)) if module == _VGG else True
     plain = output_stride if stem != "patch" else None
     net: Any = _create(name, create_arguments(name, in_chans, norm, plain, extra), width)
+    if module == _VGG:
+        return timm_surgery.vgg(net, top=top, last_relu=last_relu is not False)
+    if stem == "patch" and module not in _VITS and output_stride not in (None, 8):
+        raise FovealError(f"{name} with stem=patch has output_stride=8 and no other")
     strides = 1.0
-    if _module(name) == _RESNET:
-        if width != 1.0:
-            _widen_stem(net, width, in_chans)
-        if stem == "small":
-            _small_stem(net)
-            strides = 0.25
-        elif stem == "patch":
-            if output_stride not in (None, 8):
-                raise FovealError(f"{name} with stem=patch has output_stride=8 and no other")
-            _patch_stem(net)
-            strides = 0.5
-    if last_relu is False:
-        net.norm.act = nn.Identity()
+    if module == _RESNET:
+        strides = timm_surgery.change_resnet(net, in_chans, width, stem)
+    elif module == _PREACTIVATION:
+        strides = timm_surgery.change_preactivation(net, stem, last_relu is not False)
     rows, ends = _end_points(net, strides)
-    body = TimmTransformer(net, rows) if vit else TimmTrunk(net, rows)
-    dim = getattr(net, "head_hidden_size", None) or net.num_features
-    return Built(body, tuple(ends), int(dim))
+    dim = int(getattr(net, "head_hidden_size", None) or net.num_features)
+    if units:
+        chains = timm_surgery.block_chains(net)
+        return Built(UnitTrunk(net, rows, chains), tuple(_with_units(ends, chains, net)), dim)
+    return Built((TimmTransformer if module in _VITS else TimmTrunk)(net, rows), tuple(ends), dim)
 
 
 def create_arguments(
@@ -209,11 +247,13 @@ def timm_spec(spec: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
     changed = {
         "width": spec.pop("width", 1.0) != 1.0,
         "last_relu": spec.pop("last_relu", None) is False,
+        "top": is_model(name) and _module(name) == _VGG and not spec.pop("top", True),
         "stem": spec.pop("stem", None) not in (None, "image")
         and not (is_model(name) and _module(name) in _VITS),
     }
     if not is_model(name) or any(changed.values()):
         return None
+    spec.pop("units", None)  # names of what is there anyway
     norm, stride = spec.pop("norm", None), spec.pop("output_stride", None)
     return name, create_arguments(name, in_chans, norm, stride, spec)
 
@@ -302,7 +342,9 @@ def _module(name: str) -> str:
 
 
 def _create(name: str, arguments: dict[str, Any], width: float) -> nn.Module:
-    if width != 1.0:
+    if width != 1.0 and _module(name) == _PREACTIVATION:
+        arguments = {**arguments, "width_factor": width}
+    elif width != 1.0:
         arguments = {**arguments, "channels": [round(c * width) for c in (64, 128, 256, 512)]}
     try:
         net: nn.Module = create_model(name, pretrained=False, **arguments)
@@ -323,7 +365,7 @@ def _create(name: str, arguments: dict[str, Any], width: float) -> nn.Module:
 def _check_stem(name: str, stem: str | None) -> None:
     module = _module(name)
     possible = {None, "image"}
-    if module == _RESNET:
+    if module in (_RESNET, _PREACTIVATION):
         possible |= {"small", "patch"}
     if module in _VITS:
         possible |= {"patch"}
@@ -333,6 +375,17 @@ def _check_stem(name: str, stem: str | None) -> None:
             f"{name} cannot be built with stem={stem!r}",
             hint=f"stem={words} here; stem=small is for small and timm's ResNets",
         )
+
+
+def _with_units(ends: list[End], chains: list[str], net: Any) -> list[End]:
+    """Before every stage its units."""
+    lengths = {f"stage{i}": len(net.get_submodule(path)) for i, path in enumerate(chains, 1)}
+    named: list[End] = []
+    for end in ends:
+        count = lengths.get(end.name, 0)
+        named += [replace(end, name=f"{end.name}_unit{j}") for j in range(1, count + 1)]
+        named.append(end)
+    return named
 
 
 def _end_points(net: Any, strides: float) -> tuple[dict[str, int], list[End]]:
@@ -354,68 +407,3 @@ def _end_points(net: Any, strides: float) -> tuple[dict[str, int], list[End]]:
         rows[name] = row
         ends.append(End(name, int(info["num_chs"]), max(1, int(info["reduction"] * strides))))
     return rows, ends
-
-
-def _widen_stem(net: Any, width: float, in_chans: int) -> None:
-    """Scales what timm's ``channels`` leaves at 64: the stem and what reads it."""
-    channels = round(64 * width)
-    if not isinstance(net.conv1, nn.Conv2d):
-        raise FovealError(
-            "width is for ResNets with the 7x7 stem, not for the deep-stem variants",
-            hint="resnet18, resnet34, resnet50, resnet101, ...",
-        )
-    net.conv1 = _like(net.conv1, in_chans, channels)
-    net.bn1 = type(net.bn1)(channels)
-    first = net.layer1[0]
-    first.conv1 = _like(first.conv1, channels, first.conv1.out_channels)
-    out = net.feature_info[1]["num_chs"]
-    # As at width 1: a projection where the channels differ and nowhere else. timm decided it for a
-    # stem of 64 channels.
-    first.downsample = None
-    if out != channels:
-        projection = nn.Conv2d(channels, out, 1, bias=False)
-        he_normal(projection)
-        first.downsample = nn.Sequential(projection, type(net.bn1)(out))
-    net.feature_info[0]["num_chs"] = channels
-
-
-def _like(conv: nn.Conv2d, channels_in: int, channels_out: int, **changes: Any) -> nn.Conv2d:
-    """A freshly drawn convolution of the same kind."""
-    arguments: dict[str, Any] = {
-        "kernel_size": conv.kernel_size,
-        "stride": conv.stride,
-        "padding": conv.padding,
-        "bias": conv.bias is not None,
-    }
-    new = nn.Conv2d(channels_in, channels_out, **{**arguments, **changes})
-    he_normal(new)
-    return new
-
-
-def _small_stem(net: Any) -> None:
-    """3x3 stride-1 stem and no max pool (SimCLR, appendix B.9, for CIFAR-10)."""
-    if isinstance(net.conv1, nn.Conv2d):
-        old = net.conv1
-        net.conv1 = _like(
-            old, old.in_channels, old.out_channels, kernel_size=3, stride=1, padding=1
-        )
-    else:
-        net.conv1[0].stride = (1, 1)
-    net.maxpool = nn.Identity()
-
-
-def _patch_stem(net: Any) -> None:
-    """Root convolution and last stage of stride 1 (Kolesnikov et al. 2019, for 64-px patches)."""
-    first = net.conv1 if isinstance(net.conv1, nn.Conv2d) else net.conv1[0]
-    first.stride = (1, 1)
-    block = net.layer4[0]
-    unstride: Callable[[nn.Module], None] = _set_stride_one
-    block.apply(unstride)
-    net.feature_info[-1]["reduction"] //= 2
-
-
-def _set_stride_one(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        module.stride = (1, 1)
-    elif isinstance(module, nn.AvgPool2d):
-        module.stride = 1
