@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from foveal.backbones import alexnet, alexnet_colour, patches, revnet, small, vgg
+from foveal.backbones import alexnet, alexnet_colour, exemplar_cnn, patches, revnet, small, vgg
 from foveal.backbones.base import Backbone
 from foveal.backbones.chain import Built
 from foveal.errors import FovealError
@@ -24,6 +24,7 @@ _OWN: dict[str, Callable[..., Built]] = {
     "nin": alexnet.build_nin,
     "vgg19_revisiting": vgg.build_vgg19,
     "revnet50": revnet.build_revnet50,
+    **dict.fromkeys(exemplar_cnn.NAMES, exemplar_cnn.build_exemplar_cnn),
 }
 # Short names people type; every other name is timm's own.
 _ALIASES: dict[str, str] = {

@@ -184,7 +184,8 @@ def _train(
     fingerprint = source.fingerprint()
     source = pixels_of(recipe, source, screen.say)
     start = recipe.init is not None and not folder.last.is_file()
-    method = _method(recipe, source, report, _loader(recipe, screen) if start else None)
+    load = _loader(recipe, screen) if start else None
+    method, table = _method_and_table(recipe, source, report, load)
     check_channels(method, source.channels)
     turns = any(s.every != (1, 0) for s in method.streams().values())
     fabric = make_fabric(recipe, find_unused=turns)
@@ -203,7 +204,6 @@ def _train(
             folder.create(recipe, summary)
         write_bad_files(folder.bad_file, report.bad)
     fabric.barrier()
-    table = build_table(source, report, method.samples(source))
     cores = share_cores(
         accelerator=torch.cuda.is_available(),
         ranks_here=_ranks_here(fabric.world_size),
@@ -219,19 +219,22 @@ def _train(
     return Trained(folder, recipe, outcome, trainer.method.encoder().eval(), table)
 
 
-def _method(
+def _method_and_table(
     recipe: Recipe,
     source: Source,
     report: ScanReport,
     load: Callable[[Backbone], None] | None,
-) -> Method:
-    """The method; built twice where its sample table is not simply the images."""
+) -> tuple[Method, Table]:
+    """The method and its samples; built twice where these are not simply the images.
+
+    ``Method.samples`` is asked once: it may read pictures.
+    """
     method = build_method(recipe, data_info(recipe, source, report, len(report.good)), load)
     samples = method.samples(source)
-    if samples is None:
-        return method
-    count = len(build_table(source, report, samples))
-    return build_method(recipe, data_info(recipe, source, report, count), load)
+    table = build_table(source, report, samples)
+    if samples is not None:
+        method = build_method(recipe, data_info(recipe, source, report, len(table)), load)
+    return method, table
 
 
 def _loader(recipe: Recipe, screen: ProgressScreen) -> Callable[[Backbone], None]:

@@ -17,6 +17,8 @@ _METHODS = {
     "deepcluster": "foveal.methods.deepcluster:DeepCluster",
     "deepercluster": "foveal.methods.deepercluster:DeeperCluster",
     "jigsaw": "foveal.methods.jigsaw:Jigsaw",
+    "exemplar": "foveal.methods.exemplar:Exemplar",
+    "exemplar_triplet": "foveal.methods.exemplar_triplet:ExemplarTriplet",
     "npid": "foveal.methods.npid:NPID",
     "relative_patch": "foveal.methods.relative_patch:RelativePatch",
     "rotation": "foveal.methods.rotation:Rotation",

@@ -277,7 +277,11 @@ class Method(nn.Module, ABC):
         """What is evaluated, embedded and exported; shares this method's modules."""
 
     def samples(self, source: Source) -> Samples | None:
-        """The sample table; None: every image once."""
+        """The sample table; None: every image once.
+
+        Asked once a start, before the ranks know each other; it may read pictures, and what it
+        returns is a function of the source and the seed alone.
+        """
         return None
 
     def sample_groups(self) -> Tensor | None:

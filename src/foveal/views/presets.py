@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Literal
 
 from foveal.views.spec import (
+    Affine,
     Blur,
     ChannelDrop,
     ChannelShift,
     Crop,
+    HSVPowers,
     Jitter,
+    PCAContrast,
     Shrink,
     Tiles,
     View,
@@ -116,4 +119,42 @@ def context_view() -> View:
         shrink=Shrink(p=0.33, pixels=(100, 9025)),
         channel_drop=ChannelDrop(),
         tiles=Tiles(stride=144, size=96, jitter=14, once=("channel_drop",)),
+    )
+
+
+def inception_view(size: int = 224, *, grey: float = 0.0) -> View:
+    """Inception's training view: area and aspect, mirror, strong colour in a random order.
+
+    Kolesnikov et al. 2019 (section 3 and the released pipelines), with ``grey`` 0.66 for exemplar.
+    """
+    return View(
+        size=size,
+        jitter=Jitter(
+            p=1.0, brightness=32 / 255, contrast=0.5, saturation=0.5, hue=0.2, additive=True
+        ),
+        grey=grey,
+    )
+
+
+def exemplar_view(size: int = 32, *, strength: float = 1.0) -> View:
+    """Exemplar-CNN (section 3.1): warp, contrast along principal components, powers of S and V.
+
+    Of a seed patch, with the picture around it in sight; no mirror, and no blur (Blur is added in
+    the network for matching).
+
+    Args:
+        size: Side of the patch in pixels.
+        strength: 1 is the paper's ranges, 0 changes no colour: for pictures whose colour is the
+            class.
+    """
+    s = strength
+    return View(
+        size=size,
+        crop=Crop(kind="center", fraction=1.0),
+        flip=0.0,
+        affine=Affine(rotation=20.0, translation=0.2, scale=(0.7, 1.4), border="picture"),
+        pca=PCAContrast(factor=(0.5**s, 2.0**s)),
+        hsv=HSVPowers(
+            power=(0.25**s, 4.0**s), factor=(0.7**s, 1.4**s), add=(-0.1 * s, 0.1 * s), hue=0.1 * s
+        ),
     )

@@ -1,0 +1,97 @@
+"""Triplet losses: golden values, mining against a plain loop, and where there is no triplet."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from foveal.losses.triplet import triplet_loss
+
+
+def test_semi_hard_on_a_line():
+    """Kolesnikov et al.: (0,1) costs 0, (1,0) 1.25, (2,3) 0.05, (3,2) 0."""
+    z = torch.tensor([[0.0], [1.0], [0.9], [1.5]], requires_grad=True)
+    loss, active = triplet_loss(z, torch.tensor([0, 0, 1, 1]), margin=0.5, normalise="none")
+    assert loss.item() == pytest.approx(0.325, abs=1e-6) and active == 0.5
+    loss.backward()
+    # (1, 0): d(1,0) - d(1,3); (2, 3): d(2,3) - d(2,0), each a quarter.
+    wanted = [-2.0 + 1.8, 2.0 + 1.0, -1.2 - 1.8, 1.2 - 1.0]
+    assert z.grad[:, 0].tolist() == pytest.approx([w / 4 for w in wanted], abs=1e-5)
+
+
+@pytest.mark.parametrize(("other", "cost"), [([0.0, 1.0], 0.0), ([0.6, 0.8], 0.3)])
+def test_cosine_triplet(other, cost):
+    """Doersch & Zisserman, margin .5: a = (1, 0), p = (.8, .6), D = 1 - cos."""
+    z = torch.tensor([[1.0, 0.0], [0.8, 0.6], other])
+    ids = torch.tensor([0, 0, 1])
+    anchor = max(0.0, 0.5 + 0.2 - (1 - z[0] @ z[2]).item())
+    partner = max(0.0, 0.5 + 0.2 - (1 - z[1] @ z[2]).item())
+    assert anchor == pytest.approx(cost, abs=1e-6)
+    for mining in ("all", "semi_hard"):
+        loss, _ = triplet_loss(3 * z, ids, margin=0.5, distance="cosine", mining=mining)
+        assert loss.item() == pytest.approx((anchor + partner) / 2, abs=1e-6)
+
+
+def test_rows_or_columns_are_normalised():
+    z = torch.tensor([[3.0, 4.0], [1.0, 0.0], [0.0, 2.0]])
+    rows, columns = F.normalize(z, dim=1), F.normalize(z, dim=0)
+    assert rows.flatten().tolist() == pytest.approx([0.6, 0.8, 1, 0, 0, 1])
+    wanted = [0.948683, 0.894427, 0.316228, 0, 0, 0.447214]
+    assert columns.flatten().tolist() == pytest.approx(wanted, abs=1e-6)
+    ids = torch.tensor([0, 0, 1])
+    for normalise, by_hand in (("rows", rows), ("columns", columns)):
+        found, _ = triplet_loss(z, ids, margin=0.5, normalise=normalise)
+        plain, _ = triplet_loss(by_hand, ids, margin=0.5, normalise="none")
+        assert found.item() == pytest.approx(plain.item(), abs=1e-6)
+
+
+def _slow(z, ids, margin, distance, mining):
+    """The definition, one triplet at a time."""
+    z = F.normalize(z.double(), dim=1)
+
+    def d(i, j):
+        return (1 - z[i] @ z[j] if distance == "cosine" else (z[i] - z[j]).square().sum()).item()
+
+    costs = []
+    for a in range(len(ids)):
+        others = [d(a, n) for n in range(len(ids)) if ids[n] != ids[a]]
+        for p in range(len(ids)):
+            if p == a or ids[p] != ids[a] or not others:
+                continue
+            if mining == "all":
+                costs += [max(0.0, margin + d(a, p) - x) for x in others]
+            else:
+                farther = [x for x in others if x > d(a, p)]
+                costs.append(max(0.0, margin + d(a, p) - (min(farther or [max(others)]))))
+    return sum(costs) / len(costs) if costs else 0.0
+
+
+@given(
+    ids=st.lists(st.integers(0, 3), min_size=1, max_size=9),
+    seed=st.integers(0, 10_000),
+    distance=st.sampled_from(["squared", "cosine"]),
+    mining=st.sampled_from(["semi_hard", "all"]),
+)
+def test_as_defined(ids, seed, distance, mining):
+    z = torch.randn(len(ids), 3, generator=torch.Generator().manual_seed(seed))
+    loss, active = triplet_loss(z, torch.tensor(ids), margin=0.5, distance=distance, mining=mining)
+    assert loss.item() == pytest.approx(_slow(z, ids, 0.5, distance, mining), abs=1e-5)
+    assert 0 <= active <= 1 and math.isfinite(loss)
+
+
+@pytest.mark.parametrize("mining", ["semi_hard", "all"])
+def test_equal_embeddings_cost_the_margin(mining):
+    z = torch.ones(8, 4, requires_grad=True)
+    loss, _ = triplet_loss(z, torch.arange(4).repeat(2), margin=0.5, mining=mining)
+    assert loss.item() == pytest.approx(0.5, abs=1e-6)
+
+
+@pytest.mark.parametrize("ids", [[0, 0, 0], [0, 1, 2]])
+def test_no_triplet_costs_nothing_and_has_a_gradient(ids):
+    z = torch.randn(3, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    loss, active = triplet_loss(z, torch.tensor(ids), margin=0.5, mining="all")
+    loss.backward()
+    assert loss == 0 and active == 0 and torch.equal(z.grad, torch.zeros(3, 2))
