@@ -50,7 +50,8 @@ def test_seeds_are_the_classes():
         np.random.default_rng(0).integers(0, 256, (5, 20, 20, 3), dtype=np.uint8),
         channels=None,
     )
-    samples = _method(classes=12, scale=(0.5, 0.8)).samples(source)
+    assert sorted(_method(classes=12).samples(source).image) == [0, 1, 2, 3, 4]
+    samples = _method(classes=12, per_picture=3, scale=(0.5, 0.8)).samples(source)
     assert len(samples.image) == 12 and samples.box.shape == (12, 4)
     assert samples.box[:, 2].min() >= 10 and samples.box[:, 2].max() <= 16
     method = _method(samples=12, classes=12)

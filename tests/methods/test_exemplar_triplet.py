@@ -21,17 +21,17 @@ def _method(**options):
 
 def test_the_papers_values_are_the_defaults():
     o = ExemplarTripletOptions()
-    assert (o.views, o.margin, o.head_outputs, o.mining) == (8, 0.5, 1000, "semi_hard")
+    assert (o.copies, o.margin, o.head_outputs, o.mining) == (8, 0.5, 1000, "semi_hard")
     assert o.view.grey == 0.66 and o.view.size == 224
     assert _method().trivial_losses() == {"the margin, what equal embeddings give": 0.5}
 
 
 def test_views_of_a_picture_belong_together():
     """Views lie side by side; the same picture drawn twice in a batch is no negative."""
-    method = _method(views=3, head_outputs=4)
+    method = _method(copies=3, head_outputs=4)
     index = torch.tensor([5, 2, 5])
     pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 16, 16, 3), dtype=np.uint8)
-    views = {f"view{i}": torch.from_numpy(pixels[i]) for i in range(3)}
+    views = {f"copy{i}": torch.from_numpy(pixels[i]) for i in range(3)}
     batch = {"main": StreamBatch(views, {}, index, index, index * 0 - 1)}
     out = method(batch, None)
     assert out["z"].shape == (3, 3, 4)

@@ -43,7 +43,12 @@ class ExemplarOptions(MethodOptions):
     """Options of Exemplar-CNN."""
 
     view: View = Field(default_factory=exemplar_view, description="the warps and colours of a seed")
-    classes: int = Field(8000, ge=2, description="seed patches; 16,000 and 32,000 in larger nets")
+    classes: int = Field(
+        8000, ge=2, description="seed patches at most; 16,000 and 32,000 in larger nets"
+    )
+    per_picture: int = Field(
+        1, ge=1, description="seed patches of one picture at most: those of one resemble each other"
+    )
     scale: tuple[float, float] = Field(
         (1 / 3, 2 / 3), description="side of a seed as a share of the picture's short side"
     )
@@ -77,7 +82,8 @@ class Exemplar(Method):
     def samples(self, source: Source) -> Samples:
         """The seeds: row = class."""
         o = self.options
-        image, box = seed_patches(source, o.classes, scale=o.scale, seed=self.data.seed)
+        count = min(o.classes, o.per_picture * len(source))
+        image, box = seed_patches(source, count, scale=o.scale, seed=self.data.seed)
         return Samples(image, box)
 
     def streams(self) -> dict[str, Stream]:

@@ -6,7 +6,7 @@ Kolesnikov, Zhai, Beyer, "Revisiting Self-Supervised Visual Representation Learn
 whose values the defaults are. Doersch & Zisserman take two patches a picture, the cosine distance,
 every negative of the batch, the warps and colours of Exemplar-CNN (``exemplar_triplet/patches``).
 
-Cost: ``views`` forwards a picture. Failure signs: the loss stays at the margin, no matter how long,
+Cost: ``copies`` forwards a picture. Failure signs: the loss stays at the margin, no matter how long,
 and ``active`` at 1: all embeddings are equal. Differences: the released code of Kolesnikov et al.
 normalises every dimension over the batch (``normalise="columns"``), here every embedding; it trains
 on standardised pictures and tests on pictures scaled to [-1, 1], here both are standardised.
@@ -33,7 +33,7 @@ class ExemplarTripletOptions(MethodOptions):
     """Options of the triplet form."""
 
     view: View = Field(default_factory=lambda: inception_view(grey=0.66))
-    views: int = Field(8, ge=2, description="views of a picture in one batch")
+    copies: int = Field(8, ge=2, description="views of a picture in one batch")
     margin: float = Field(0.5, gt=0)
     distance: Distance = Field("squared", description="squared Euclidean, or cosine: 1 - cos")
     mining: Mining = Field("semi_hard", description="one negative a pair, or all of the batch")
@@ -60,7 +60,7 @@ class ExemplarTriplet(Method):
     ) -> None:
         super().__init__(make, data, options)
         o = options
-        self.names = [f"view{i}" for i in range(o.views)]
+        self.names = [f"copy{i}" for i in range(o.copies)]
         self.trunk = make()
         self.input = Standardise("all", "all", None) if o.standardise else data.normalise()
         self.head = mlp(self.trunk.dim, o.head_hidden, o.head_outputs, layers=o.head_layers)
@@ -70,7 +70,7 @@ class ExemplarTriplet(Method):
         return {"main": Stream(dict.fromkeys(self.names, self.options.view))}
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Embeddings [B, views, D]; batch norm sees all views together."""
+        """Embeddings [B, copies, D]; batch norm sees all views together."""
         main = batch["main"]
         x = torch.stack([main.images(name) for name in self.names], dim=1).flatten(0, 1)
         x = self.input(x).contiguous(memory_format=torch.channels_last)
@@ -82,7 +82,7 @@ class ExemplarTriplet(Method):
         o = self.options
         loss, active = triplet_loss(
             out["z"].flatten(0, 1),
-            batch["main"].index.repeat_interleave(o.views),
+            batch["main"].index.repeat_interleave(o.copies),
             margin=o.margin,
             distance=o.distance,
             mining=o.mining,

@@ -67,6 +67,6 @@ def _seeds(classes: int, *, strength: float) -> dict[str, object]:
     return {
         "view": view.model_dump(mode="json"),
         "classes": classes,
-        "scale": (0.5, 1.0),
+        "scale": [0.5, 1.0],
         "dropout": 0.0,
     }

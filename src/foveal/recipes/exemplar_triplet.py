@@ -63,7 +63,7 @@ def patches() -> Recipe:
         method="exemplar_triplet",
         options={
             "view": view.model_dump(mode="json"),
-            "views": 2,
+            "copies": 2,
             "distance": "cosine",
             "mining": "all",
             "head_layers": 2,
@@ -80,7 +80,7 @@ def patches() -> Recipe:
 def _few_views(view: View) -> dict[str, object]:
     return {
         "view": view.model_dump(mode="json"),
-        "views": 2,
+        "copies": 2,
         "head_outputs": 128,
         "standardise": False,
     }
