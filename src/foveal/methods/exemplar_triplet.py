@@ -6,8 +6,8 @@ Kolesnikov, Zhai, Beyer, "Revisiting Self-Supervised Visual Representation Learn
 whose values the defaults are. Doersch & Zisserman take two patches a picture, the cosine distance,
 every negative of the batch, the warps and colours of Exemplar-CNN (``exemplar_triplet/patches``).
 
-Cost: ``copies`` forwards a picture. Failure signs: the loss stays at the margin, no matter how long,
-and ``active`` at 1: all embeddings are equal. Differences: the released code of Kolesnikov et al.
+Cost: ``copies`` forwards a picture. Failure signs: the loss stays at the margin however long, and
+``active`` at 1: all embeddings are equal. Differences: the released code of Kolesnikov et al.
 normalises every dimension over the batch (``normalise="columns"``), here every embedding; it trains
 on standardised pictures and tests on pictures scaled to [-1, 1], here both are standardised.
 """
