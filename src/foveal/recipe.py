@@ -118,6 +118,11 @@ class Recipe(_Frozen):
     network: Network = Network()
     batch: int = Field(256, gt=0, description="global batch, in samples of the main stream")
     accumulate: int = Field(1, ge=1, description="micro-batches per step")
+    gradcache: bool = Field(
+        False,
+        description="micro-batches with the gradient of the whole batch, for losses that compare "
+        "samples; one more forward",
+    )
     epochs: float | None = Field(None, gt=0)
     minutes: float | None = Field(None, gt=0, description="time budget instead of epochs")
     optimiser: Optimiser = Optimiser()
@@ -138,6 +143,8 @@ class Recipe(_Frozen):
             raise ValueError("give epochs or minutes, one of them")
         if self.batch % self.accumulate:
             raise ValueError(f"batch={self.batch} does not divide by accumulate={self.accumulate}")
+        if self.gradcache and self.accumulate == 1:
+            raise ValueError("gradcache cuts the batch into `accumulate` parts: 2 or more")
         return self
 
     def to_json(self) -> dict[str, Any]:

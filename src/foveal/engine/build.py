@@ -138,26 +138,6 @@ def stream_plans(streams: dict[str, Stream], batch: int) -> list[StreamPlan]:
     ]
 
 
-def check_micro_batches(
-    recipe: Recipe, method: Method, plans: dict[str, StreamPlan], world: int
-) -> None:
-    """Refuses to cut a batch whose samples are compared, or one that does not divide."""
-    if recipe.accumulate > 1 and method.couples_samples:
-        raise FovealError(
-            f"the loss of {recipe.method} compares the samples of a batch with each other: "
-            "accumulating micro-batches would change it",
-            hint=f"accumulate=1, with batch={recipe.batch // recipe.accumulate}",
-        )
-    for plan in plans.values():
-        parts = world * recipe.accumulate
-        if plan.batch % parts:
-            raise FovealError(
-                f"stream '{plan.name}' draws {plan.batch} samples a step, which does not divide "
-                f"by {world} ranks x {recipe.accumulate} micro-batches",
-                hint=f"batch={max(1, recipe.batch // parts) * parts}",
-            )
-
-
 def make_fabric(recipe: Recipe, *, find_unused: bool) -> Fabric:
     """Devices, ranks and precision. Works alone, under torchrun and under SLURM."""
     from lightning_fabric.strategies.ddp import DDPStrategy

@@ -11,16 +11,16 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from foveal.backbones.batchnorm import convert_batchnorm
-from foveal.core import ranks, rng
-from foveal.core.batch import Batch, split
+from foveal.core import ranks
 from foveal.core.cores import Cores
 from foveal.core.progress import Progress
 from foveal.data.badfiles import BadFile, check_bad_share, write_bad_files
 from foveal.data.loader import BadFiles, Loader, Table
 from foveal.engine.budget import Budget
-from foveal.engine.build import Call, ForwardOnly, check_micro_batches, stream_plans
+from foveal.engine.build import ForwardOnly, stream_plans
 from foveal.engine.checkpoint import load_checkpoint, save_checkpoint
 from foveal.engine.featurepass import DiskFeaturePass
+from foveal.engine.gradients import Gradients, check_micro_batches
 from foveal.engine.monitors import Monitor, Watch
 from foveal.engine.optim import (
     build_optimisers,
@@ -33,7 +33,7 @@ from foveal.engine.runfolder import Outcome, RunFolder
 from foveal.engine.screen import Meter, ProgressScreen
 from foveal.engine.signals import StopSignals
 from foveal.errors import FovealError
-from foveal.methods.base import Losses, Method
+from foveal.methods.base import Method
 from foveal.recipe import Recipe
 
 
@@ -74,6 +74,7 @@ class Trainer:
         self.plans = {p.name: p for p in stream_plans(self.streams, recipe.batch)}
         check_micro_batches(recipe, method, self.plans, self.world)
         self.module = fabric.setup_module(ForwardOnly(self.method))
+        self.gradients = Gradients(self.module, method, fabric, recipe)
         self.optimisers = build_optimisers(self.method, recipe)
         self.peak = peak_learning_rate(recipe)
         self.samples, self.batch = len(table), self.plans[self.main].batch
@@ -163,14 +164,9 @@ class Trainer:
     def _step(self, loader: Loader, progress: Progress) -> tuple[float, dict[str, float]]:
         """One optimiser step; returns the global loss and what the method logs."""
         batch = {name: b.to(self.fabric.device) for name, b in loader.get(self.step).items()}
-        micro_batches = split(batch, self.recipe.accumulate)
         due = {self.streams[name].optimiser for name in batch}
         set_learning_rates(self.optimisers, progress.lr, self.peak, self._epoch_now())
-        done: list[Losses] = []
-        for i, micro in enumerate(micro_batches):
-            last = i == len(micro_batches) - 1
-            with self.fabric.no_backward_sync(self.module, enabled=not last):
-                done.append(self._forward_backward(micro, progress, i, len(micro_batches)))
+        done = self.gradients(batch, progress)
         loss = float(ranks.mean_over_ranks(_mean([d.loss.detach() for d in done])))
         if not math.isfinite(loss):
             self._stop_on_nan(loss)
@@ -184,15 +180,6 @@ class Trainer:
         self.method.after_step(rows, means, progress)
         log = {k: float(_mean([d.log[k].detach().float() for d in done])) for k in done[0].log}
         return loss, log
-
-    def _forward_backward(self, micro: Batch, progress: Progress, index: int, count: int) -> Losses:
-        # Dropout and drop path: nothing of torch's generator has to be saved for resuming.
-        torch.manual_seed(rng.seed64(self.recipe.seed, "step", self.step, index, self.rank))
-        out: dict[str, Tensor] = self.module(Call(micro, progress))
-        out = {k: v.float() if v.is_floating_point() else v for k, v in out.items()}
-        losses = self.method.loss(out, micro, progress)
-        self.fabric.backward(losses.loss / count)
-        return losses
 
     def _join(self, parts: list[Tensor]) -> Tensor:
         """Rows of the whole global batch, in sample order."""

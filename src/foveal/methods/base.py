@@ -247,6 +247,9 @@ class Method(nn.Module, ABC):
     family: ClassVar[str]
     #: The loss of a sample depends on the others of its batch: plain accumulation is refused.
     couples_samples: ClassVar[bool] = False
+    #: ``forward`` gives the same again for the same batch and seed, also without gradient, as
+    #: GradCache needs it (not where it computes gradients itself, as adversarial training does).
+    replayable: ClassVar[bool] = True
     #: It cannot do without labels.
     needs_labels: ClassVar[bool] = False
     #: Side in pixels below which the planner makes no view (tiles of it would show nothing).

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import nn
 
 
@@ -14,8 +16,9 @@ def mlp(
     hidden_bias: bool = True,
     output_bias: bool = True,
     output_norm: bool = False,
+    norm: Literal["batch", "layer"] = "batch",
 ) -> nn.Sequential:
-    """Linear layers with batch norm and ReLU between them.
+    """Linear layers with a norm and ReLU between them.
 
     Args:
         inputs: Width of the features.
@@ -24,25 +27,27 @@ def mlp(
         layers: Linear layers; 1 is a linear head, 0 passes the features through.
         hidden_bias: Whether all layers but the last have biases.
         output_bias: Whether the last layer has.
-        output_norm: A batch norm without shift after the last layer (SimCLR's released heads).
+        output_norm: A norm without shift after the last layer (SimCLR's released heads).
+        norm: Over the batch, or over the features of each sample.
     """
     if layers == 0:
         return nn.Sequential(nn.Identity())
+    layer = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}[norm]
     parts: list[nn.Module] = []
     width = inputs
     for _ in range(layers - 1):
         parts += [
             nn.Linear(width, hidden, bias=hidden_bias),
-            nn.BatchNorm1d(hidden),
+            layer(hidden),
             nn.ReLU(inplace=True),
         ]
         width = hidden
     parts.append(nn.Linear(width, outputs, bias=output_bias))
     if output_norm:
-        norm = nn.BatchNorm1d(outputs)
+        last = layer(outputs)
         # The shift is a constant of the layer, not a parameter: it must not be trained.
-        norm.bias.requires_grad_(False)
-        parts.append(norm)
+        last.bias.requires_grad_(False)
+        parts.append(last)
     return nn.Sequential(*parts)
 
 

@@ -12,6 +12,7 @@ is version 1).
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -44,6 +45,9 @@ class SimCLROptions(MethodOptions):
     )
     head_hidden: int | None = Field(None, gt=0, description="None: as wide as the features")
     head_outputs: int = Field(128, gt=0)
+    head_norm: Literal["batch", "layer"] = Field(
+        "batch", description="layer: for GradCache, with network.norm=group"
+    )
     normalise: bool = Field(True, description="compare directions, not vectors")
 
 
@@ -68,6 +72,7 @@ class SimCLR(Method):
             hidden_bias=False,
             output_bias=False,
             output_norm=True,
+            norm=options.head_norm,
         )
         draw_linear(self.head)
 
