@@ -10,6 +10,8 @@ from numba import njit
 
 from foveal.views.kernels.warp import reflected
 
+_TAIL = 1e-4  # weight left out at the ends of a kernel: a fortieth of a grey level at most
+
 
 @njit(nogil=True, cache=True)
 def blur_weights(radius: Any, sigma: Any) -> Any:
@@ -25,47 +27,71 @@ def blur_weights(radius: Any, sigma: Any) -> Any:
     return w
 
 
+@njit(nogil=True, cache=True)
+def _short_weights(radius: Any, sigma: Any) -> Any:
+    """``blur_weights`` without a tail that nobody can see, padded to whole groups of four taps."""
+    w = blur_weights(radius, sigma)
+    tail = 0.0
+    while radius > 0 and tail + 2 * w[radius] < _TAIL:
+        tail += 2 * w[radius]
+        radius -= 1
+    short = np.zeros(1 + 4 * ((radius + 3) // 4), np.float32)
+    for k in range(radius + 1):
+        short[k] = w[k] / (1 - tail)
+    return short
+
+
 @njit(nogil=True, cache=True, fastmath=True)
 def blur(x: Any, sigma: Any, kernel: Any, zero: Any) -> None:
-    """Separable Gaussian blur of planar [C, H, W], border reflected or zero."""
+    """Separable Gaussian blur of planar [C, H, W], border reflected or zero.
+
+    Symmetric taps share a multiplication, and four pairs of them a visit to memory.
+    """
     channels, height, width = x.shape
-    radius = kernel // 2
+    w = _short_weights(kernel // 2, sigma)
+    radius = w.shape[0] - 1
     if radius == 0:
         return
-    w = blur_weights(radius, sigma)
-    # Taps of weight below 1e-7 cannot move a pixel by a thousandth of a grey level.
-    while radius > 0 and w[radius] < 1e-7:
-        radius -= 1
     padded = np.empty((height + 2 * radius, width), np.float32)
     line = np.empty(width + 2 * radius, np.float32)
     for c in range(channels):
-        for y in range(-radius, height + radius):
-            if 0 <= y < height:
-                padded[y + radius] = x[c, y]
-            elif zero:
-                padded[y + radius] = 0
-            else:
-                padded[y + radius] = x[c, reflected(y, height)]
+        padded[radius : radius + height] = x[c]
+        for k in range(radius):
+            for at in (radius - 1 - k, radius + height + k):
+                if zero:
+                    padded[at] = 0
+                else:
+                    padded[at] = x[c, reflected(at - radius, height)]
         for y in range(height):
-            target = x[c, y]
+            middle = line[radius : radius + width]
             centre = padded[y + radius]
             for i in range(width):
-                target[i] = w[0] * centre[i]
-            for k in range(1, radius + 1):
-                above, below, wk = padded[y + radius - k], padded[y + radius + k], w[k]
+                middle[i] = w[0] * centre[i]
+            for k in range(1, radius, 4):
+                w1, w2, w3, w4 = w[k], w[k + 1], w[k + 2], w[k + 3]
+                a1, b1 = padded[y + radius - k], padded[y + radius + k]
+                a2, b2 = padded[y + radius - k - 1], padded[y + radius + k + 1]
+                a3, b3 = padded[y + radius - k - 2], padded[y + radius + k + 2]
+                a4, b4 = padded[y + radius - k - 3], padded[y + radius + k + 3]
                 for i in range(width):
-                    target[i] += wk * (above[i] + below[i])
-            for i in range(-radius, width + radius):
-                if 0 <= i < width:
-                    line[i + radius] = target[i]
-                else:
-                    line[i + radius] = np.float32(0) if zero else target[reflected(i, width)]
+                    near = w1 * (a1[i] + b1[i]) + w2 * (a2[i] + b2[i])
+                    middle[i] += near + w3 * (a3[i] + b3[i]) + w4 * (a4[i] + b4[i])
+            for k in range(radius):
+                left, right = radius - 1 - k, radius + width + k
+                line[left] = np.float32(0) if zero else middle[reflected(-1 - k, width)]
+                line[right] = np.float32(0) if zero else middle[reflected(width + k, width)]
+            target = x[c, y]
             for i in range(width):
-                target[i] = w[0] * line[i + radius]
-            for k in range(1, radius + 1):
-                wk = w[k]
+                target[i] = w[0] * middle[i]
+            for k in range(1, radius, 4):
+                w1, w2, w3, w4 = w[k], w[k + 1], w[k + 2], w[k + 3]
+                a1, b1 = line[radius - k :], line[radius + k :]
+                a2, b2 = line[radius - k - 1 :], line[radius + k + 1 :]
+                a3, b3 = line[radius - k - 2 :], line[radius + k + 2 :]
+                a4, b4 = line[radius - k - 3 :], line[radius + k + 3 :]
                 for i in range(width):
-                    target[i] += wk * (line[i + radius - k] + line[i + radius + k])
+                    near = w1 * (a1[i] + b1[i]) + w2 * (a2[i] + b2[i])
+                    target[i] += near + w3 * (a3[i] + b3[i]) + w4 * (a4[i] + b4[i])
 
 
 @njit(nogil=True, cache=True, fastmath=True)

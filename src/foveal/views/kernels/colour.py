@@ -20,44 +20,63 @@ def grey_of(x: Any, i: Any) -> Any:
 @njit(nogil=True, cache=True, fastmath=True)
 def saturation(x: Any, factor: Any) -> None:
     """Away from, or towards, each pixel's grey; three channels."""
-    f = np.float32(factor)
-    for i in range(x.shape[1]):
-        d = (np.float32(1) - f) * grey_of(x, i)
-        for c in range(3):
-            x[c, i] = min(max(x[c, i] * f + d, np.float32(0)), np.float32(1))
+    zero, one, f = np.float32(0), np.float32(1), np.float32(factor)
+    red, green, blue = x[0], x[1], x[2]  # rows of their own: what the compiler vectorises
+    for i in range(red.shape[0]):
+        r, g, b = red[i], green[i], blue[i]
+        d = (one - f) * (np.float32(0.2989) * r + np.float32(0.587) * g + np.float32(0.114) * b)
+        red[i] = min(max(r * f + d, zero), one)
+        green[i] = min(max(g * f + d, zero), one)
+        blue[i] = min(max(b * f + d, zero), one)
+
+
+@njit(nogil=True, cache=True, fastmath=True, inline="always")
+def _hue_of(r: Any, g: Any, b: Any, top: Any, delta: Any) -> Any:
+    """Hue in sixths of a turn, -1 to 5. All three cases are computed: no branch to mispredict."""
+    scale = np.float32(1) / max(delta, np.float32(1e-12))
+    from_red = (g - b) * scale
+    from_green = (b - r) * scale + np.float32(2)
+    from_blue = (r - g) * scale + np.float32(4)
+    h = from_green if top == g else from_blue
+    return from_red if top == r else h
+
+
+@njit(nogil=True, cache=True, fastmath=True, inline="always")
+def _fade(h: Any) -> Any:
+    """How far a channel lies below the top, of the saturation: its hue's distance from ``h``."""
+    h = abs(h - np.float32(6) * np.rint(h * np.float32(1 / 6)))
+    return min(max(h - np.float32(1), np.float32(0)), np.float32(1))
 
 
 @njit(nogil=True, cache=True, fastmath=True)
 def hue(x: Any, shift: Any) -> None:
     """A turn of the hue circle by ``shift``; three channels, through HSV, without branches."""
-    one, six = np.float32(1), np.float32(6)
-    turn = np.float32(shift) * six
-    for i in range(x.shape[1]):
-        r, g, b = x[0, i], x[1, i], x[2, i]
+    turn = np.float32(shift) * np.float32(6)
+    red, green, blue = x[0], x[1], x[2]
+    for i in range(red.shape[0]):
+        r, g, b = red[i], green[i], blue[i]
         top = max(r, max(g, b))
         delta = top - min(r, min(g, b))
-        safe = delta if delta > 0 else one
-        h = (
-            (g - b) / safe
-            if top == r
-            else (np.float32(2) + (b - r) / safe if top == g else np.float32(4) + (r - g) / safe)
-        )
-        h += turn
-        for c in range(3):
-            # Red, green and blue peak at 0, 2 and 4 sixths: distance round the circle.
-            k = h - np.float32(2 * c)
-            k -= six * np.floor(k / six)
-            k = min(k, six - k)
-            x[c, i] = top - delta * min(max(k - one, np.float32(0)), one)
+        h = _hue_of(r, g, b, top, delta) + turn
+        # Red, green and blue peak at 0, 2 and 4 sixths.
+        red[i] = top - delta * _fade(h)
+        green[i] = top - delta * _fade(h - np.float32(2))
+        blue[i] = top - delta * _fade(h - np.float32(4))
 
 
 @njit(nogil=True, cache=True, fastmath=True)
 def grey(x: Any, mean: Any) -> None:
     """All three channels become the grey value: BT.601, or the plain mean."""
-    for i in range(x.shape[1]):
-        v = (x[0, i] + x[1, i] + x[2, i]) / np.float32(3) if mean else grey_of(x, i)
-        for c in range(3):
-            x[c, i] = v
+    third = np.float32(1 / 3)
+    a = third if mean else np.float32(0.2989)
+    b = third if mean else np.float32(0.587)
+    c = third if mean else np.float32(0.114)
+    red, green, blue = x[0], x[1], x[2]
+    for i in range(red.shape[0]):
+        v = a * red[i] + b * green[i] + c * blue[i]
+        red[i] = v
+        green[i] = v
+        blue[i] = v
 
 
 # Removes the green-magenta axis a = (-1, 2, -1): I - a a' / a'a (Doersch et al. 2015, section 3.1).
@@ -67,11 +86,16 @@ PROJECTION = (np.eye(3) - np.outer((-1, 2, -1), (-1, 2, -1)) / 6).astype(np.floa
 @njit(nogil=True, cache=True, fastmath=True)
 def mix(x: Any, matrix: Any, shift: Any) -> None:
     """``matrix @ x + shift`` for each pixel: [3, N], [3, 3], [3]."""
-    for i in range(x.shape[1]):
-        r, g, b = x[0, i], x[1, i], x[2, i]
-        for c in range(3):
-            v = matrix[c, 0] * r + matrix[c, 1] * g + matrix[c, 2] * b + shift[c]
-            x[c, i] = min(max(v, np.float32(0)), np.float32(1))
+    zero, one = np.float32(0), np.float32(1)
+    red, green, blue = x[0], x[1], x[2]
+    a, b, c, p = matrix[0, 0], matrix[0, 1], matrix[0, 2], shift[0]
+    d, e, f, q = matrix[1, 0], matrix[1, 1], matrix[1, 2], shift[1]
+    g, h, k, s = matrix[2, 0], matrix[2, 1], matrix[2, 2], shift[2]
+    for i in range(red.shape[0]):
+        u, v, w = red[i], green[i], blue[i]
+        red[i] = min(max(a * u + b * v + c * w + p, zero), one)
+        green[i] = min(max(d * u + e * v + f * w + q, zero), one)
+        blue[i] = min(max(g * u + h * v + k * w + s, zero), one)
 
 
 @njit(nogil=True, cache=True)
@@ -146,28 +170,22 @@ def hsv_powers(x: Any, turn: Any, s: Any, v: Any) -> None:
 
     ``s`` and ``v`` hold power, factor and addend; both results are clipped before RGB is made.
     """
-    zero, one, six = np.float32(0), np.float32(1), np.float32(6)
-    for i in range(x.shape[1]):
-        r, g, b = x[0, i], x[1, i], x[2, i]
+    zero, one = np.float32(0), np.float32(1)
+    turn = np.float32(turn) * np.float32(6)
+    s_power, s_factor, s_add = np.float32(s[0]), np.float32(s[1]), np.float32(s[2])
+    v_power, v_factor, v_add = np.float32(v[0]), np.float32(v[1]), np.float32(v[2])
+    red, green, blue = x[0], x[1], x[2]
+    for i in range(red.shape[0]):
+        r, g, b = red[i], green[i], blue[i]
         top = max(r, max(g, b))
         delta = top - min(r, min(g, b))
-        safe = delta if delta > 0 else one
-        h = (
-            (g - b) / safe
-            if top == r
-            else (np.float32(2) + (b - r) / safe if top == g else np.float32(4) + (r - g) / safe)
-        )
-        h += np.float32(turn) * six
-        saturation = delta / top if top > 0 else zero
-        saturation = np.float32(saturation ** s[0] * s[1] + s[2])
-        saturation = min(max(saturation, zero), one)
-        value = np.float32(top ** v[0] * v[1] + v[2])
-        value = min(max(value, zero), one)
-        for c in range(3):
-            k = h - np.float32(2 * c)
-            k -= six * np.floor(k / six)
-            k = min(k, six - k)
-            x[c, i] = value * (one - saturation * min(max(k - one, zero), one))
+        h = _hue_of(r, g, b, top, delta) + turn
+        saturation = (delta / max(top, np.float32(1e-12))) ** s_power * s_factor + s_add
+        value = min(max(top**v_power * v_factor + v_add, zero), one)
+        delta = value * min(max(saturation, zero), one)
+        red[i] = value - delta * _fade(h)
+        green[i] = value - delta * _fade(h - np.float32(2))
+        blue[i] = value - delta * _fade(h - np.float32(4))
 
 
 @njit(nogil=True, cache=True)
