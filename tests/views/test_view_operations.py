@@ -11,6 +11,9 @@ from torchvision.transforms.v2 import functional as tv
 
 from foveal.views import kernels as k
 from foveal.views.kernels.colour import PROJECTION, eigenvectors
+from foveal.views.make import make_view
+from foveal.views.spec import View
+from foveal.views.table import COLUMNS
 
 patient = settings(deadline=None, max_examples=40)
 angles = st.floats(-180, 180)
@@ -81,10 +84,16 @@ def test_affine_with_reflected_border_is_the_crop_mirrored():
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_quarter_turns_are_those_of_numpy(turns):
-    x = planar(0, 3, 8, 8)
-    turned = x.copy()
-    k.quarter_turns(turned, turns)
-    assert np.array_equal(turned, np.rot90(x, turns, (1, 2)))
+    image = np.random.default_rng(0).integers(0, 256, (30, 40, 3)).astype(np.uint8)
+    view = View(size=20)
+    plain, turned = np.empty((20, 20, 3), np.uint8), np.empty((20, 20, 3), np.uint8)
+    rows = np.empty((1, len(COLUMNS)), np.float32)
+    for position in range(5):
+        make_view(view, image, (1, 2), position, rows, plain)
+        make_view(
+            view.model_copy(update={"turns": (turns,)}), image, (1, 2), position, rows, turned
+        )
+        assert np.array_equal(turned, np.rot90(plain, turns))
 
 
 @patient

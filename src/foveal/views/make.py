@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from foveal.core import rng
 from foveal.errors import FovealError
 from foveal.views import kernels as k
 from foveal.views import layout as lay
+from foveal.views import steps
 from foveal.views import table as t
 from foveal.views.spec import View
 
@@ -21,183 +21,50 @@ Box = tuple[int, int, int, int]
 
 
 @njit(nogil=True, cache=True)
-def _jitter(flat: Any, row: Any, p: Any) -> None:
-    order = lay.ORDERS[int(row[lay.C_ORDER])]
-    for i in range(4):
-        op = order[i]
-        if op == 0 and p[lay.P_BRIGHTNESS] > 0:
-            k.brightness(flat, row[lay.C_BRIGHTNESS], p[lay.P_ADDITIVE] > 0)
-        elif op == 1 and p[lay.P_CONTRAST] > 0:
-            k.contrast(flat, row[lay.C_CONTRAST])
-        elif op == 2 and p[lay.P_SATURATION] > 0:
-            k.saturation(flat, row[lay.C_SATURATION])
-        elif op == 3 and p[lay.P_HUE] > 0:
-            k.hue(flat, row[lay.C_HUE])
-
-
-@njit(nogil=True, cache=True)
-def _colour(x: Any, row: Any, p: Any) -> None:
-    """All operations on colours of a row, in their fixed order, on planar float32 [C, H, W]."""
+def _plain_colour(x: Any, row: Any, p: Any) -> None:
+    """Jitter, grey, blur and solarise of a row on planar float32 [C, H, W]."""
     channels, height, width = x.shape
     flat = x.reshape(channels, height * width)
-    if row[lay.C_SHRINK] > 0:
-        k.shrink_and_back(x, row[lay.C_SHRINK])
-    if row[lay.C_PCA] > 0:
-        k.pca_contrast(flat, row[lay.C_PCA_1 : lay.C_PCA_3 + 1])
-    if row[lay.C_HSV] > 0:
-        s = row[lay.C_S_POWER : lay.C_S_ADD + 1]
-        k.hsv_powers(flat, row[lay.C_HSV_HUE], s, row[lay.C_V_POWER : lay.C_V_ADD + 1])
     if row[lay.C_ORDER] >= 0:
-        _jitter(flat, row, p)
+        order = lay.ORDERS[int(row[lay.C_ORDER])]
+        for i in range(4):
+            op = order[i]
+            if op == 0 and p[lay.P_BRIGHTNESS] > 0:
+                k.brightness(flat, row[lay.C_BRIGHTNESS], p[lay.P_ADDITIVE] > 0)
+            elif op == 1 and p[lay.P_CONTRAST] > 0:
+                k.contrast(flat, row[lay.C_CONTRAST])
+            elif op == 2 and p[lay.P_SATURATION] > 0:
+                k.saturation(flat, row[lay.C_SATURATION])
+            elif op == 3 and p[lay.P_HUE] > 0:
+                k.hue(flat, row[lay.C_HUE])
     if row[lay.C_GREY] > 0:
         k.grey(flat, p[lay.P_GREY_MEAN] > 0)
     if row[lay.C_SIGMA] > 0:
         k.blur(x, row[lay.C_SIGMA], int(p[lay.P_KERNEL]), p[lay.P_ZERO_BORDER] > 0)
     if row[lay.C_SOLARISE] > 0:
         k.solarise(flat, row[lay.C_THRESHOLD])
-    if p[lay.P_MORE] > 0:
-        _more_colour(x, flat, row, p)
 
 
 @njit(nogil=True, cache=True)
-def _more_colour(x: Any, flat: Any, row: Any, p: Any) -> None:
-    if row[lay.C_INVERT] > 0:
-        k.invert(flat)
-    if row[lay.C_POSTERISE] > 0:
-        k.posterise(flat, row[lay.C_POSTERISE])
-    if row[lay.C_AUTOCONTRAST] > 0:
-        k.autocontrast(flat)
-    if row[lay.C_EQUALISE] > 0:
-        k.equalise(flat)
-    if row[lay.C_SHARPNESS] != 1:
-        k.sharpness(x, row[lay.C_SHARPNESS])
-    if row[lay.C_PROJECTION] > 0:
-        k.project(flat)
-    if row[lay.C_CHANNEL_SHIFT] > 0:
-        k.channel_shift(x, row[lay.C_RED_Y : lay.C_BLUE_X + 1])
-    if row[lay.C_KEPT] >= 0:
-        k.drop_channels(
-            flat, row[lay.C_KEPT], p[lay.P_DROP_NOISE], row[lay.C_SEED_0], row[lay.C_SEED_1]
-        )
-    if row[lay.C_NOISE] > 0:
-        k.add_noise(flat, row[lay.C_NOISE], row[lay.C_SEED_0], row[lay.C_SEED_1])
-
-
-@njit(nogil=True, cache=True)
-def _inverse(row: Any, side: Any) -> Any:
-    return k.inverse_affine(
-        row[lay.C_ANGLE], row[lay.C_SHIFT_Y], row[lay.C_SHIFT_X], row[lay.C_SCALE],
-        row[lay.C_SHEAR_Y], row[lay.C_SHEAR_X], side,
-    )  # fmt: skip
-
-
-@njit(nogil=True, cache=True)
-def _move(x: Any, row: Any, p: Any) -> Any:
-    """Affine and quarter turns within a crop or tile [C, S, S]."""
-    if row[lay.C_AFFINE] > 0:
-        out = np.empty_like(x)
-        k.warp(x, _inverse(row, x.shape[1]), 0, 0, p[lay.P_BORDER] == 0, out)
-        x = out
-    if row[lay.C_TURNS] > 0:
-        k.quarter_turns(x, int(row[lay.C_TURNS]))
-    return x
-
-
-@njit(nogil=True, cache=True)
-def _warp_from_picture(image: Any, region: Any, row: Any, p: Any, x: Any) -> None:
-    """The region warped into ``x`` [C, S, S], with the picture around it in sight.
-
-    Resamples as much around the region as the warp looks at, in the scale of the region, then
-    warps; beyond the picture it is mirrored.
-    """
-    height, width, channels = image.shape
-    size = x.shape[1]
-    inverse = _inverse(row, size)
-    step_y, step_x = region[2] / size, region[3] / size  # source pixels per pixel of the view
-    # Whole pixels of the view's grid that lie in the picture, in the mirrored frame.
-    low_y, high_y = math.ceil(-region[0] / step_y), math.floor((height - region[0]) / step_y)
-    low_x, high_x = math.ceil(-region[1] / step_x), math.floor((width - region[1]) / step_x)
-    flip = row[lay.C_FLIP] > 0
-    if flip:
-        low_x, high_x = size - high_x, size - low_x
-    for axis in range(2):
-        a, b, c = inverse[axis, 0] * size, inverse[axis, 1] * size, inverse[axis, 2]
-        least = math.floor(c + min(0.0, a) + min(0.0, b)) - 2
-        most = math.ceil(c + max(0.0, a) + max(0.0, b)) + 2
-        if axis == 0:
-            low_x, high_x = max(low_x, least), min(high_x, most)
-        else:
-            low_y, high_y = max(low_y, least), min(high_y, most)
-    # A warp that looks past the picture altogether mirrors its nearest pixels.
-    high_y, high_x = max(high_y, low_y + 1), max(high_x, low_x + 1)
-    around = np.empty((channels, high_y - low_y, high_x - low_x), np.float32)
-    start_x = size - high_x if flip else low_x
-    wide = np.empty(4)
-    wide[0], wide[2] = region[0] + low_y * step_y, (high_y - low_y) * step_y
-    wide[1], wide[3] = region[1] + start_x * step_x, (high_x - low_x) * step_x
-    k.resample(image, wide, p[lay.P_BICUBIC] > 0, flip, around)
-    k.warp(around, inverse, low_y, low_x, False, x)
-
-
-@njit(nogil=True, cache=True)
-def _place(image: Any, top: Any, left: Any, rows: Any, p: Any, x: Any) -> Any:
-    """The crop of a view, mirrored and, without tiles, warped and turned: planar [C, S, S]."""
-    region = np.empty(4)
-    for i in range(4):
-        region[i] = rows[0, i]
-    region[0] += top
-    region[1] += left
-    row = rows[0]
-    if rows.shape[0] == 1 and row[lay.C_AFFINE] > 0 and p[lay.P_BORDER] == 2:
-        _warp_from_picture(image, region, row, p, x)
-        if row[lay.C_TURNS] > 0:
-            k.quarter_turns(x, int(row[lay.C_TURNS]))
-        return x
-    k.resample(image, region, p[lay.P_BICUBIC] > 0, row[lay.C_FLIP] > 0, x)
-    return x if rows.shape[0] > 1 else _move(x, row, p)
-
-
-@njit(nogil=True, cache=True)
-def _tile(x: Any, row: Any, p: Any) -> Any:
-    """One tile of a crop, mirrored, warped and turned by its own row: planar [C, s, s]."""
-    y, z, side = int(row[lay.C_TILE_TOP]), int(row[lay.C_TILE_LEFT]), int(p[lay.P_TILE])
-    tile = x[:, y : y + side, z : z + side].copy()
-    if row[lay.C_FLIP] > 0:
-        tile[:] = tile[:, :, ::-1].copy()
-    return _move(tile, row, p)
-
-
-@njit(nogil=True, cache=True)
-def _apply(image: Any, top: Any, left: Any, rows: Any, p: Any, out: Any) -> None:
-    """Rows [P, K] of one sample applied; ``out`` uint8 [T, h, w, C] (T = 1 without tiles).
-
-    The rows' region counts from (top, left) of the image.
-    """
-    size = int(p[lay.P_SIZE])
-    x = _place(image, top, left, rows, p, np.empty((image.shape[2], size, size), np.float32))
+def _plain(image: Any, rows: Any, p: Any, out: Any) -> None:
+    """Rows [P, K] of one sample into ``out`` uint8 [T, h, w, C] (T = 1 without tiles)."""
+    channels, size, side = image.shape[2], int(p[lay.P_SIZE]), out.shape[1]
+    x = np.empty((channels, size, size), np.float32)
+    k.resample(image, rows[0, :4], p[lay.P_BICUBIC] > 0, rows[0, lay.C_FLIP] > 0, x)
     if rows.shape[0] == 1:
-        _colour(x, rows[0], p)
+        _plain_colour(x, rows[0], p)
         k.store(x, out[0])
         return
+    tile = np.empty((channels, side, side), np.float32)
     for part in range(1, rows.shape[0]):
-        tile = _tile(x, rows[part], p)
-        _colour(tile, rows[part], p)
+        row = rows[part]
+        top, left, flip = int(row[lay.C_TILE_TOP]), int(row[lay.C_TILE_LEFT]), row[lay.C_FLIP] > 0
+        for c in range(channels):
+            for y in range(side):
+                for i in range(side):
+                    tile[c, y, i] = x[c, top + y, left + (side - 1 - i if flip else i)]
+        _plain_colour(tile, row, p)
         k.store(tile, out[part - 1])
-
-
-@njit(nogil=True, cache=True)
-def _move_floats(image: Any, top: Any, left: Any, rows: Any, p: Any, out: Any) -> None:
-    """As ``_apply`` without colours, into float32 [T, h, w, C], resized to the side of ``out``."""
-    size, side = int(p[lay.P_SIZE]), out.shape[1]
-    x = _place(image, top, left, rows, p, np.empty((image.shape[2], size, size), np.float32))
-    small = np.empty((image.shape[2], side, side), np.float32)
-    for part in range(out.shape[0]):
-        plane = x if rows.shape[0] == 1 else _tile(x, rows[part + 1], p)
-        if plane.shape[1] != side:
-            k.resize_planar(plane, small)
-            plane = small
-        for c in range(image.shape[2]):
-            out[part, :, :, c] = plane[c]
 
 
 def make_view(
@@ -223,8 +90,8 @@ def make_view(
     """
     p = _checked(view, image, rows, out)
     image, top, left, height, width = _placed(view, image, box)
-    t.sample_rows(p, key[0], key[1], position, height, width, rows)
-    _apply(image, top, left, rows, p, out if out.ndim == 4 else out[None])
+    t.sample_rows(p, key, position, (height, width), rows)
+    _apply(image, top, left, rows, p, out)
 
 
 def apply_rows(
@@ -237,7 +104,21 @@ def apply_rows(
     """Applies given rows: a pure function of pixels and table. Arguments as ``make_view``."""
     p = _checked(view, image, rows, out)
     image, top, left, _, _ = _placed(view, image, box)
-    _apply(image, top, left, rows, p, out if out.ndim == 4 else out[None])
+    _apply(image, top, left, rows, p, out)
+
+
+def _apply(image: Any, top: int, left: int, rows: Any, p: Any, out: Any) -> None:
+    """Most views are one compiled call; the further operations are called one by one."""
+    out = out if out.ndim == 4 else out[None]
+    if p[lay.P_MORE] == 0:
+        _plain(image, rows, p, out)
+        return
+    for part, x in enumerate(steps.place(image, top, left, rows, p)):
+        row = rows[0] if len(rows) == 1 else rows[part + 1]
+        steps.before_colour(x, row)
+        _plain_colour(x, row, p)
+        steps.after_colour(x, row, p)
+        k.store(x, out[part])
 
 
 def move_floats(
@@ -249,10 +130,13 @@ def move_floats(
 ) -> NDArray[np.float32]:
     """The geometry of a view alone, for floats in [0, 1], [H, W, C] -> [T, side, side, C]."""
     image, top, left, _, _ = _placed(view, image, box)
-    parts = view.parts if view.tiles is None else view.parts - 1
-    out = np.empty((parts, side, side, image.shape[2]), np.float32)
-    _move_floats(image * np.float32(255), top, left, rows, t.parameters(view), out)
-    return out
+    planes = steps.place(image * np.float32(255), top, left, rows, t.parameters(view))
+    if side != view.side:
+        small = [np.empty((len(x), side, side), np.float32) for x in planes]
+        for x, less in zip(planes, small, strict=True):
+            k.resize_planar(x, less)
+        planes = small
+    return np.stack([x.transpose(1, 2, 0) for x in planes])
 
 
 def inside(box: Box | None, height: int, width: int) -> Box:

@@ -229,26 +229,43 @@ def _choose(p: Any, k0: Any, k1: Any, position: Any, part: Any, row: Any) -> Non
 
 
 @njit(nogil=True, cache=True)
-def sample_rows(
+def _plain_rows(
     p: Any, k0: Any, k1: Any, position: Any, height: Any, width: Any, rows: Any
 ) -> None:
-    """All rows of one view of one sample into ``rows`` float32 [P, K]."""
-    once = int(p[lay.P_ONCE])
     for part in range(rows.shape[0]):
         row = rows[part]
-        row[:] = lay.IDLE
+        for i in range(row.shape[0]):
+            row[i] = lay.IDLE[i]
         if part == 0:
             _region(p, k0, k1, position, height, width, row)
         else:
-            row[:4] = rows[0, :4]
+            for i in range(4):
+                row[i] = rows[0, i]
         _colour(p, k0, k1, position, part, row)
-        if p[lay.P_MORE] > 0:
-            _more(p, k0, k1, position, part, row)
-        if part > 0 and once:
-            for i in range(lay.SPAN.shape[0]):
-                if (once >> i) & 1:
-                    for j in range(lay.SPAN[i, 0], lay.SPAN[i, 1]):
-                        row[j] = rows[0, j]
+
+
+@njit(nogil=True, cache=True)
+def _more_rows(p: Any, k0: Any, k1: Any, position: Any, rows: Any) -> None:
+    for part in range(rows.shape[0]):
+        _more(p, k0, k1, position, part, rows[part])
+
+
+def sample_rows(
+    p: NDArray[np.float64],
+    key: rng.Key,
+    position: int,
+    size: tuple[int, int],
+    rows: NDArray[np.float32],
+) -> None:
+    """All rows of one view of one sample of (height, width), into ``rows`` float32 [P, K]."""
+    _plain_rows(p, key[0], key[1], position, size[0], size[1], rows)
+    if p[lay.P_MORE] > 0:
+        _more_rows(p, key[0], key[1], position, rows)
+    once = int(p[lay.P_ONCE])
+    for i in range(len(lay.SPAN) if once else 0):
+        if (once >> i) & 1:
+            columns = slice(*lay.SPAN[i])
+            rows[1:, columns] = rows[0, columns]
 
 
 def sample(
@@ -268,5 +285,5 @@ def sample(
     out = np.empty((len(positions), view.parts, len(COLUMNS)), np.float32)
     p = parameters(view)
     for b, position in enumerate(positions):
-        sample_rows(p, key[0], key[1], int(position), int(sizes[b, 0]), int(sizes[b, 1]), out[b])
+        sample_rows(p, key, int(position), (int(sizes[b, 0]), int(sizes[b, 1])), out[b])
     return out

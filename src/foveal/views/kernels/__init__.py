@@ -25,11 +25,11 @@ from foveal.views.kernels.tone import (
     posterise,
     solarise,
 )
-from foveal.views.kernels.warp import inverse_affine, quarter_turns, warp
+from foveal.views.kernels.warp import inverse_affine, warp
 
 __all__ = [
     "add_noise", "autocontrast", "blur", "blur_weights", "brightness", "channel_shift", "contrast",
     "drop_channels", "equalise", "grey", "hsv_powers", "hue", "inverse_affine", "invert",
-    "pca_contrast", "posterise", "project", "quarter_turns", "resample", "resize_planar",
+    "pca_contrast", "posterise", "project", "resample", "resize_planar",
     "saturation", "sharpness", "shrink_and_back", "solarise", "store", "warp",
 ]  # fmt: skip

@@ -55,13 +55,11 @@ def blur(x: Any, sigma: Any, kernel: Any, zero: Any) -> None:
     padded = np.empty((height + 2 * radius, width), np.float32)
     line = np.empty(width + 2 * radius, np.float32)
     for c in range(channels):
-        padded[radius : radius + height] = x[c]
-        for k in range(radius):
-            for at in (radius - 1 - k, radius + height + k):
-                if zero:
-                    padded[at] = 0
-                else:
-                    padded[at] = x[c, reflected(at - radius, height)]
+        for y in range(-radius, height + radius):
+            source, target = x[c, reflected(y, height)], padded[y + radius]
+            nothing = zero and not 0 <= y < height
+            for i in range(width):
+                target[i] = np.float32(0) if nothing else source[i]
         for y in range(height):
             middle = line[radius : radius + width]
             centre = padded[y + radius]

@@ -127,8 +127,14 @@ def eigenvectors(a: Any) -> Any:
             for k in range(3):
                 kp, kq = v[k, p], v[k, q]
                 v[k, p], v[k, q] = c * kp - s * kq, s * kp + c * kq
-    order = np.argsort(-np.diag(a))
-    return v[:, order]
+    # The largest first, by three exchanges.
+    for i in range(3):
+        p, q = (0, 1) if i != 1 else (1, 2)
+        if a[q, q] > a[p, p]:
+            a[p, p], a[q, q] = a[q, q], a[p, p]
+            for k in range(3):
+                v[k, p], v[k, q] = v[k, q], v[k, p]
+    return v
 
 
 @njit(nogil=True, cache=True)

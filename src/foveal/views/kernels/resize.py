@@ -54,7 +54,12 @@ def _weights(start: Any, length: Any, source: Any, size: Any, cubic: Any) -> Any
             longest = max(longest, inside_b - inside_a)
             for j in range(inside_a, inside_b):
                 weights[i, j - inside_a] = some[j - a] / total
-    return first, np.ascontiguousarray(weights[:, : longest + longest % 2])
+    longest += longest % 2
+    short = np.empty((size, longest), np.float32)
+    for i in range(size):
+        for j in range(longest):
+            short[i, j] = weights[i, j]
+    return first, short
 
 
 @njit(nogil=True, cache=True, fastmath=True)

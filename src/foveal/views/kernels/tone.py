@@ -20,16 +20,21 @@ def brightness(x: Any, amount: Any, additive: Any) -> None:
 
 
 @njit(nogil=True, cache=True, fastmath=True)
+def _sum_of_grey(x: Any, start: Any, stop: Any) -> Any:
+    total = np.float32(0)
+    for i in range(start, stop):
+        total += grey_of(x, i)
+    return total
+
+
+@njit(nogil=True, cache=True, fastmath=True)
 def contrast(x: Any, factor: Any) -> None:
     """Away from, or towards, the mean of the grey picture."""
     # A mean of means, so that float32 sums, which vectorise, stay exact enough.
     total = 0.0
     n = x.shape[1]
     for start in range(0, n, 4096):
-        part = np.float32(0)
-        for i in range(start, min(start + 4096, n)):
-            part += grey_of(x, i)
-        total += part
+        total += _sum_of_grey(x, start, min(start + 4096, n))
     f = np.float32(factor)
     d = np.float32((1 - factor) * total / n)
     for c in range(x.shape[0]):

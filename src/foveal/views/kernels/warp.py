@@ -1,4 +1,4 @@
-"""Geometry within planar [C, H, W]: affine warps and quarter turns."""
+"""Affine warps of planar [C, H, W]."""
 
 from __future__ import annotations
 
@@ -73,20 +73,3 @@ def warp(x: Any, inverse: Any, top: Any, left: Any, zero: Any, out: Any) -> None
                     w = (wy if dy else np.float32(1) - wy) * (wx if dx else np.float32(1) - wx)
                     for c in range(channels):
                         out[c, row, i] += w * x[c, yy, xx]
-
-
-@njit(nogil=True, cache=True)
-def quarter_turns(x: Any, turns: Any) -> None:
-    """Turns square planes [C, S, S] anticlockwise by ``turns`` times 90 degrees."""
-    size = x.shape[1]
-    old = np.empty((size, size), np.float32)
-    for c in range(x.shape[0]):
-        old[:] = x[c]
-        for y in range(size):
-            for i in range(size):
-                if turns == 1:
-                    x[c, y, i] = old[i, size - 1 - y]
-                elif turns == 2:
-                    x[c, y, i] = old[size - 1 - y, size - 1 - i]
-                else:
-                    x[c, y, i] = old[size - 1 - i, y]
