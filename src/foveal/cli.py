@@ -169,7 +169,7 @@ def search(
 @app.command()
 def export(
     run_or_file: RunArgument,
-    format: Annotated[str, typer.Option("--format", help="timm or torch.")],
+    format: Annotated[str, typer.Option("--format", help="timm, torch, onnx or hf.")],
     out: Annotated[Path, typer.Option("--out", metavar="PATH", help="The folder to write.")],
 ) -> None:
     """Write the backbone for use elsewhere; verified before success is reported."""

@@ -172,7 +172,8 @@ def export(run_or_file: str | Path, *, format: str, out: str | Path) -> ExportRe
 
     Args:
         run_or_file: A run folder or an exported file.
-        format: ``timm`` (loads with ``timm.create_model``) or ``torch`` (``torch.export``).
+        format: ``timm`` (``timm.create_model`` loads it), ``torch`` (``torch.export``), ``onnx`` or
+            ``hf`` (a Hugging Face style folder with a model card).
         out: The folder to write.
     """
     from foveal.exporting.formats import export as write_export

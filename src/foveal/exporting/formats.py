@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,23 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 
 from foveal.backbones.encoder import Encoder
 from foveal.backbones.inputs import Normalise
-from foveal.core import rng
-from foveal.core.files import read_json, write_json, write_text
+from foveal.core.files import read_json, write_json
+from foveal.engine.runfolder import RunFolder
 from foveal.errors import FovealError
+from foveal.exporting.card import write_card
+from foveal.exporting.compare import Pooled, compare, pictures_like
+from foveal.exporting.onnx_format import export_onnx
 from foveal.exporting.weights import load_encoder, read_about, save_encoder
 from foveal.recipe import nearest
-
-# Largest difference between the original's and the export's features, relative to the largest
-# feature: float32 sums in another order stay well below, a wrong layer or weight far above.
-TOLERANCE = 1e-4
-# Batches that are compared; the programme is traced with a batch of 2.
-_BATCHES = (1, 3)
 
 
 @dataclass(frozen=True)
@@ -35,7 +29,7 @@ class ExportReport:
     """What was written.
 
     Attributes:
-        format: ``timm`` or ``torch``.
+        format: As asked for.
         out: The folder.
         files: Names in it.
         difference: Largest absolute difference to the original's features.
@@ -64,7 +58,9 @@ def export(run_or_file: str | Path, *, format: str, out: str | Path) -> ExportRe
         run_or_file: A run folder, an exported folder or a file of foveal.
         format: ``timm``: loads with ``timm.create_model``, for trunks that are one unmodified timm
             network behind a normalisation. ``torch``: a ``torch.export`` program of the whole
-            encoder, from pictures in [0, 1] to ``pooled``, any batch size.
+            encoder, from pictures in [0, 1] to ``pooled``, any batch size. ``onnx``: the same as an
+            ONNX graph, compared under onnxruntime. ``hf``: a folder in the manner of the Hugging
+            Face hub, with a model card that holds the run's measured numbers.
         out: The folder to write; must not exist or be empty.
 
     Raises:
@@ -80,7 +76,7 @@ def export(run_or_file: str | Path, *, format: str, out: str | Path) -> ExportRe
     about = read_about(run_or_file)
     with _new_folder(out) as folder:
         line, difference = FORMATS[format](encoder, about, folder, out)
-        _write_card(encoder, about, folder, line)
+        write_card(encoder, about, folder, line, results_of(run_or_file))
         files = tuple(sorted(path.name for path in folder.iterdir()))
     return ExportReport(format, out, files, difference, line)
 
@@ -115,7 +111,7 @@ def _export_timm(
     net = timm_bridge.load_exported(str(folder)).eval()
     written = read_json(folder / "config.json")["pretrained_cfg"]
     mean, std = (torch.tensor(written[k])[:, None, None] for k in ("mean", "std"))
-    difference = _compare(encoder, lambda pictures: net((pictures - mean) / std))
+    difference = compare(encoder, lambda pictures: net((pictures - mean) / std))
     return timm_bridge.load_line(str(out)), difference
 
 
@@ -126,8 +122,8 @@ def _export_torch(
     file = folder / "encoder.pt2"
     try:
         program = torch.export.export(
-            _Pooled(encoder),
-            (_pictures(encoder, 2),),
+            Pooled(encoder),
+            (pictures_like(encoder, 2),),
             dynamic_shapes={"pictures": {0: torch.export.Dim("batch")}},
         )
     except (RuntimeError, ValueError) as error:
@@ -138,108 +134,60 @@ def _export_torch(
     torch.export.save(program, file)
     save_encoder(encoder, folder / "backbone.safetensors", about)
     loaded = torch.export.load(file).module()
-    difference = _compare(encoder, loaded)
+    difference = compare(encoder, loaded)
     return f'torch.export.load("{out / file.name}").module()', difference
+
+
+def _export_hf(
+    encoder: Encoder, about: dict[str, Any], folder: Path, out: Path
+) -> tuple[str, float]:
+    """A folder as the Hugging Face hub keeps them: weights, config, preprocessing, model card."""
+    from foveal import __version__
+
+    save_encoder(encoder, folder / "model.safetensors", about)
+    write_json(
+        folder / "config.json",
+        {"model_type": "foveal", "foveal_version": __version__, "hidden_size": encoder.dim,
+         **encoder.describe()},
+    )  # fmt: skip
+    write_json(
+        folder / "preprocessor_config.json",
+        {
+            "image_processor_type": "BitImageProcessor",
+            "do_resize": True,
+            "size": {"shortest_edge": round(encoder.size / encoder.fraction)},
+            "resample": 3,  # bicubic
+            "do_center_crop": True,
+            "crop_size": {"height": encoder.size, "width": encoder.size},
+            "do_rescale": True,
+            "rescale_factor": 1 / 255,
+            # The network does it: its input layers are part of it.
+            "do_normalize": False,
+        },
+    )
+    loaded = load_encoder(folder)
+    difference = compare(encoder, lambda pictures: loaded(pictures)["pooled"])
+    return f'foveal.load("{out}")', difference
 
 
 FORMATS: dict[str, Callable[[Encoder, dict[str, Any], Path, Path], tuple[str, float]]] = {
     "timm": _export_timm,
     "torch": _export_torch,
+    "onnx": export_onnx,
+    "hf": _export_hf,
 }
 
 
-class _Pooled(nn.Module):
-    """Pictures to the pooled vector and nothing else."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """[B, C, size, size] in [0, 1] -> [B, D]."""
-        pooled: Tensor = self.encoder(pictures)["pooled"]
-        return pooled
-
-
-def _pictures(encoder: Encoder, batch: int) -> Tensor:
-    """Keyed noise in [0, 1], [batch, C, size, size]."""
-    shape = (encoder.channels, encoder.size, encoder.size)
-    values = rng.uniform(rng.key(0, "export"), np.arange(batch), int(np.prod(shape)))
-    return torch.from_numpy(values.astype(np.float32)).view(batch, *shape)
-
-
-@torch.no_grad()
-def _compare(encoder: Encoder, other: Callable[[Tensor], Tensor]) -> float:
-    """Largest absolute difference of the features.
-
-    Raises:
-        FovealError: It is beyond rounding.
-    """
-    worst = 0.0
-    for batch in _BATCHES:
-        pictures = _pictures(encoder, batch)
-        ours, theirs = encoder(pictures)["pooled"], other(pictures)
-        difference = (ours - theirs).abs().max().item() if ours.shape == theirs.shape else np.inf
-        if not difference <= TOLERANCE * max(1.0, ours.abs().max().item()):
-            raise FovealError(
-                f"the exported network's features differ from the original's by {difference:.2g}, "
-                "so nothing was written",
-                hint="please report it, naming the backbone; --format torch may work",
-            )
-        worst = max(worst, difference)
-    return worst
+def results_of(run_or_file: str | Path) -> list[dict[str, Any]]:
+    """What ``evaluate`` has left in a run folder; nothing where there is no run."""
+    folder = RunFolder(run_or_file)
+    if not folder.exists:
+        return []
+    return [r for path in sorted(folder.results.glob("*.json")) for r in read_json(path)]
 
 
 def _per_channel(values: list[float], channels: int) -> list[float]:
     return values * channels if len(values) == 1 else values
-
-
-def _write_card(encoder: Encoder, about: dict[str, Any], folder: Path, line: str) -> None:
-    """A README for whoever finds the folder."""
-    described = encoder.describe()
-    names = " and ".join(dict.fromkeys(spec["name"] for spec in described["trunks"]))
-    resize = round(encoder.size / encoder.fraction)
-    recipe = about.get("recipe", {})
-    how = f" with {recipe['method']}" if isinstance(recipe, dict) and "method" in recipe else ""
-    by = " ".join(["foveal", *([about["version"]] if "version" in about else [])])
-    inputs = "\n".join(
-        f"- trunk {i + 1}: {json.dumps(layers)}" for i, layers in enumerate(described["inputs"])
-    )
-    text = f"""# {names}: visual features learned without labels
-
-Trained{how} by {by}. It turns a picture into {encoder.dim} numbers.
-
-## Load
-
-```python
-import {line.partition(".")[0]}
-
-net = {line}
-```
-
-or, with foveal: `foveal.load(FOLDER)`, `foveal embed FOLDER --data PICTURES --out FILE.npz`.
-
-## Pictures
-
-{encoder.channels} channels; resize the short side to {resize} pixels (bicubic), cut the central
-{encoder.size}x{encoder.size}, divide by the largest pixel value so that they lie in [0, 1].
-{_CARD_INPUTS[line.partition(".")[0]]}
-
-{inputs}
-
-## Network
-
-```json
-{json.dumps(described["trunks"], indent=2)}
-```
-"""
-    write_text(folder / "README.md", text)
-
-
-_CARD_INPUTS = {
-    "torch": "The program does the rest itself (channels, normalisation):",
-    "timm": "Then normalise, as `timm.data.create_transform` does from `config.json`:",
-}
 
 
 @contextmanager

@@ -1,0 +1,100 @@
+"""The README of an exported folder: a model card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from foveal.backbones.encoder import Encoder
+from foveal.core.files import write_text
+
+
+def write_card(
+    encoder: Encoder,
+    about: dict[str, Any],
+    folder: Path,
+    line: str,
+    results: Sequence[dict[str, Any]] = (),
+) -> None:
+    """A README for whoever finds the folder: a model card, with the numbers that were measured.
+
+    Args:
+        encoder: What was exported.
+        about: What its file says of it.
+        folder: Where README.md is written.
+        line: The line that loads it.
+        results: Of ``evaluate``, as JSON values; empty says that nothing was measured.
+    """
+    described = encoder.describe()
+    names = " and ".join(dict.fromkeys(spec["name"] for spec in described["trunks"]))
+    resize = round(encoder.size / encoder.fraction)
+    recipe = about.get("recipe", {})
+    how = f" with {recipe['method']}" if isinstance(recipe, dict) and "method" in recipe else ""
+    by = " ".join(["foveal", *([about["version"]] if "version" in about else [])])
+    inputs = "\n".join(
+        f"- trunk {i + 1}: {json.dumps(layers)}" for i, layers in enumerate(described["inputs"])
+    )
+    text = f"""---
+library_name: foveal
+pipeline_tag: image-feature-extraction
+tags: [self-supervised, image-feature-extraction]
+---
+
+# {names}: visual features learned without labels
+
+Trained{how} by {by}. It turns a picture into {encoder.dim} numbers.
+
+## Load
+
+```python
+import {line.partition(".")[0]}
+
+net = {line}
+```
+
+or, with foveal: `foveal.load(FOLDER)`, `foveal embed FOLDER --data PICTURES --out FILE.npz`.
+
+## Pictures
+
+{encoder.channels} channels; resize the short side to {resize} pixels (bicubic), cut the central
+{encoder.size}x{encoder.size}, divide by the largest pixel value so that they lie in [0, 1].
+{_INPUTS.get(line.partition(".")[0], _INPUTS["torch"])}
+
+{inputs}
+
+## Measured
+
+{_measured(results)}
+
+## Network
+
+```json
+{json.dumps(described["trunks"], indent=2)}
+```
+"""
+    write_text(folder / "README.md", text)
+
+
+_INPUTS = {
+    "torch": "The program does the rest itself (channels, normalisation):",
+    "timm": "Then normalise, as `timm.data.create_transform` does from `config.json`:",
+}
+
+
+def _measured(results: Sequence[dict[str, Any]]) -> str:
+    rows = [r for r in results if r["baselines"]]
+    if not rows:
+        return "Nothing was measured: `foveal evaluate RUN --data LABELLED` before the export does."
+    lines = ["| protocol | data | value | random init | raw pixels |", "|---|---|---:|---:|---:|"]
+    for r in rows:
+        data = r["configuration"].get("data", {}).get("test", {})
+        low, high = r["interval"]
+        base = [f"{100 * r['baselines'][k]['value']:.1f}" for k in ("random_init", "pixels")]
+        where = f"{Path(data.get('name', '?')).name} ({r['n']:,})"
+        lines.append(
+            f"| {r['protocol']} {r['metric']} | {where} "
+            f"| {100 * r['value']:.1f} [{100 * low:.1f}, {100 * high:.1f}] | {' | '.join(base)} |"
+        )
+    return "\n".join([*lines, "", "In percent, with 95 % intervals; frozen features."])
