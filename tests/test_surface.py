@@ -20,6 +20,7 @@ SURFACE = {
     "search": {"run_or_file", "query", "--data", "--top", "--out", "--json"},
     "export": {"run_or_file", "--format", "--out"},
     "recipes": {"name", "--json"},
+    "bench data": {"data", "--size", "--json"},
     "data doom": {"out", "--what", "--size", "--seed"},
     "data motion": {"video", "out"},
 }  # fmt: skip
@@ -57,6 +58,7 @@ def test_the_shell_and_python_have_the_same_verbs():
             importlib.import_module(module.name)
     assert isinstance(app, typer.Typer)
     for verb in (
+        "bench_data",
         "scan",
         "pretrain",
         "evaluate",

@@ -25,6 +25,7 @@ __all__ = [
     "FovealError",
     "Recipe",
     "__version__",
+    "bench_data",
     "embed",
     "evaluate",
     "export",
@@ -39,6 +40,7 @@ __all__ = [
 _HOMES = {
     "FovealError": "foveal.errors",
     "Recipe": "foveal.recipe",
+    "bench_data": "foveal.verbs",
     "embed": "foveal.verbs",
     "evaluate": "foveal.verbs",
     "export": "foveal.verbs",

@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Make data sets on this machine.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+bench_app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
+app.add_typer(bench_app, name="bench")
 
 DataArgument = Annotated[
     str, typer.Argument(metavar="DATA", help="Folder, glob, list file, .npy or .npz.")
@@ -233,6 +235,22 @@ def motion(
     from foveal.verbs import make_motion
 
     _say(str(make_motion(video, out, progress=_say)))
+
+
+@bench_app.command("data")
+def bench_data(
+    data: DataArgument,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Side of the views in px; else as pretrain chooses.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell how quickly pictures become batches, what bounds it and what to change."""
+    from foveal.engine.dataspeed import render
+    from foveal.verbs import bench_data as measure
+
+    found = measure(data, size=size)
+    _say(json.dumps(found.to_json(), indent=2) if as_json else render(found))
 
 
 def _console() -> Console:

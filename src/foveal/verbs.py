@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.backbones.encoder import Encoder
 from foveal.data.scan import scan as scan
+from foveal.engine.dataspeed import bench_data as bench_data
 from foveal.engine.pretrain import Trained, Wish, train
 from foveal.recipe import Recipe, parse_overrides
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from foveal.motion.make import Made
 
 __all__ = [
+    "bench_data",
     "embed",
     "evaluate",
     "export",

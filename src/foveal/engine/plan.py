@@ -59,7 +59,7 @@ def make_plan(
     if backbone is None:
         backbone = ("resnet18" if count < 100_000 else "resnet50") if cuda else "small"
         reasons.append(f"backbone {backbone}: {count:,} pictures on {where}")
-    size, why = _view_size(short, cuda), f"the median short side is {short} px, on {where}"
+    size, why = view_size(short, cuda), f"the median short side is {short} px, on {where}"
     if (least := get_method(method).least_view) > size:
         size, why = least, f"{method} cuts them into tiles"
     reasons.append(f"views of {size} px: {why}")
@@ -127,7 +127,7 @@ def _map_views(method: str, options: dict[str, Any], change: Any) -> dict[str, A
     return {**options, **views}
 
 
-def _view_size(short: int, cuda: bool) -> int:
+def view_size(short: int, cuda: bool) -> int:
     """View side: all there is on an accelerator, what a CPU can do otherwise."""
     for limit, size in ((36, 32), (80, 40), (160, 96 if cuda else 64)):
         if short <= limit:
