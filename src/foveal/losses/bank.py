@@ -38,6 +38,9 @@ class MemoryBank(nn.Module):
 
     def similarity(self, z_BD: Tensor, candidates_BM: Tensor) -> Tensor:
         """Dot products with chosen rows, [B, M]; no gradient reaches the bank."""
+        if len(self) <= 4 * candidates_BM.shape[1]:
+            # One product with all rows moves less memory than copying most of them for each sample.
+            return (z_BD @ self.rows.to(z_BD.dtype).T).gather(1, candidates_BM)
         chosen_BMD = self.rows[candidates_BM].to(z_BD.dtype)
         return torch.bmm(chosen_BMD, z_BD[:, :, None])[:, :, 0]
 

@@ -9,10 +9,13 @@ from foveal.views.spec import (
     Blur,
     ChannelDrop,
     ChannelShift,
+    Choice,
     Crop,
     HSVPowers,
     Jitter,
     PCAContrast,
+    Posterise,
+    Sharpness,
     Shrink,
     Tiles,
     View,
@@ -76,6 +79,33 @@ def npid_view(size: int = 224) -> View:
 def sela_view(size: int = 224) -> View:
     """SeLa (released code, ImageNet): any crop, jitter always, grey p=.2."""
     return npid_view(size).model_copy(update={"crop": Crop()})
+
+
+def pirl_views(size: int = 224) -> tuple[View, View]:
+    """PIRL (released pipeline): a crop, and 3 x 3 tiles of 64 px of another, larger one.
+
+    Each of the ten pictures has colours of its own: jitter always, with p=.66 posterise, sharpness,
+    solarise and autocontrast together, grey p=.2, mirror.
+    """
+    picture = View(
+        size=size,
+        jitter=Jitter(p=1.0, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2),
+        grey=0.2,
+        solarise=1.0,
+        threshold=(0.0, 1.0),
+        posterise=Posterise(p=1.0),
+        autocontrast=1.0,
+        sharpness=Sharpness(p=1.0),
+        choice=Choice(p=0.66, of=("posterise", "sharpness", "solarise", "autocontrast")),
+    )
+    tiles = picture.model_copy(
+        update={
+            "size": 255,
+            "crop": Crop(scale=(0.6, 1.0)),
+            "tiles": Tiles(stride=85, size=64, jitter=20),
+        }
+    )
+    return picture, View.model_validate(tiles.model_dump())
 
 
 def plain_view(size: int = 224) -> View:
