@@ -16,7 +16,7 @@ def small() -> Recipe:
     Expected: no number for data nobody knows; the proof, 5 points or more, is colorization/doom
     """
     view = View(size=VIEW, crop=Crop(scale=(0.3, 1.0)))
-    options = {"view": view.model_dump(mode="json"), "stride": 4, "counted": 4096}
+    options = {"view": view.model_dump(mode="json"), "stride": 4, "hidden": 256, "counted": 4096}
     return small_recipe("colorization", options, batch=64)
 
 

@@ -16,7 +16,7 @@ def small() -> Recipe:
     Expected: no number for data nobody knows; the proof, 5 points or more, is split_brain/doom
     """
     view = View(size=VIEW, crop=Crop(scale=(0.3, 1.0)))
-    options = {"view": view.model_dump(mode="json"), "stride": 4}
+    options = {"view": view.model_dump(mode="json"), "stride": 4, "hidden": 256}
     return small_recipe("split_brain", options, batch=64)
 
 
