@@ -17,7 +17,7 @@ def small() -> Recipe:
     Expected: no number for data nobody knows; the proof, 5 points or more, is exemplar_triplet/doom
     """
     view = inception_view(VIEW, grey=0.2)
-    return small_recipe("exemplar_triplet", _few_views(view))
+    return small_recipe("exemplar_triplet", _few_views(view), batch=128)
 
 
 def doom() -> Recipe:
@@ -29,7 +29,7 @@ def doom() -> Recipe:
     Expected: 5 points
     """
     view = View(size=VIEW, interpolation="bicubic", crop=Crop(scale=(0.2, 1.0)), jitter=DOOM_JITTER)
-    return small_recipe("exemplar_triplet", _few_views(view), epochs=8)
+    return small_recipe("exemplar_triplet", _few_views(view), batch=128, epochs=3)
 
 
 def imagenet() -> Recipe:
