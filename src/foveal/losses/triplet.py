@@ -102,7 +102,8 @@ def _all_triplets(d_BA: Tensor, positive_BA: Tensor, other_BA: Tensor, margin: f
 
 def _share_of_all(ids_A: Tensor, own: Tensor, mining: Mining) -> Tensor:
     """Ranks times this rank's share of all triplets: 1 where every rank has as many."""
-    alike = (ids_A[:, None] == ids_A).sum(1)
+    _, which, counts = torch.unique(ids_A, return_inverse=True, return_counts=True)
+    alike = counts[which]
     triplets = (alike - 1).double()
     others = len(ids_A) - alike
     triplets = triplets * (others if mining == "all" else (others > 0))
