@@ -27,6 +27,7 @@ import numpy as np
 from PIL import Image
 
 from foveal.metrics.bootstrap import difference_interval, interval
+from foveal.motion.flow import Flow, pyramid
 from foveal.motion.segment import NoMotion, segment
 from foveal.motion.settings import Settings
 
@@ -105,21 +106,16 @@ def ellipse(shape: tuple[int, ...], size: float) -> np.ndarray:
 
 def flow_lengths(frames: list[np.ndarray], settings: Settings) -> np.ndarray:
     """[L, H, W]: length of the mean motion per frame, divided by its largest in the clip."""
-    side = (settings.flow_side, settings.flow_side)
-    grey = [
-        cv2.cvtColor(cv2.resize(f, side, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-        for f in frames
-    ]
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    dis.setFinestScale(0)
+    grey = [pyramid(f, settings.flow_side) for f in frames]
+    flow = Flow()
     height, width = frames[0].shape[:2]
     out = []
     for t in range(len(grey)):
         flows = []
         if t + 1 < len(grey):
-            flows.append(dis.calc(grey[t], grey[t + 1], None))
+            flows.append(flow(grey[t], grey[t + 1]))
         if t > 0:
-            flows.append(-dis.calc(grey[t], grey[t - 1], None))
+            flows.append(-flow(grey[t], grey[t - 1]))
         length = np.linalg.norm(np.mean(flows, axis=0), axis=2)
         out.append(cv2.resize(length, (width, height)))
     return np.stack(out) / max(np.max(out), 1e-6)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from foveal.motion.flow import Flow, pyramid
 from foveal.motion.packages import opencv
 from foveal.motion.settings import Settings
 
@@ -60,13 +61,8 @@ def saliency(
     """
     cv2 = opencv()
     side = (settings.flow_side, settings.flow_side)
-    small = [
-        cv2.cvtColor(cv2.resize(f, side, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-        for f in frames
-    ]
-    # Dense inverse search (Kroeger et al., ECCV 2016) with variational refinement, down to pixels.
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    dis.setFinestScale(0)
+    small = [pyramid(frame, settings.flow_side) for frame in frames]
+    flow = Flow()
     out = np.zeros((len(frames), *side), np.float32)
     usable = 0
     for t in range(len(frames)):
@@ -74,7 +70,7 @@ def saliency(
         for other in range(t - settings.flow_reach, t + settings.flow_reach + 1):
             if other == t or not 0 <= other < len(frames):
                 continue
-            away = deviation(dis.calc(small[t], small[other], None), settings)
+            away = deviation(flow(small[t], small[other]), settings)
             if away is not None:
                 found.append(
                     cv2.blur(away, (_SMOOTHING, _SMOOTHING), borderType=cv2.BORDER_REFLECT)
