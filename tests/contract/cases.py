@@ -4,8 +4,10 @@ import numpy as np
 from PIL import Image
 from toys import SIZE, TOYS, MaskedTokens
 
+from foveal.core.files import write_json
+from foveal.data.masked import COLUMNS
 from foveal.engine.plan import resized_options
-from foveal.methods import list_methods
+from foveal.methods import get_method, list_methods
 from foveal.recipe import Evaluation, Machine, Network, Optimiser, Recipe, Schedule, override
 from foveal.recipes import get_recipe
 
@@ -55,4 +57,32 @@ def write_pictures(folder, n=PICTURES, classes=2, side=20):
         path = folder / f"class{c}" / f"{i:03d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(path)
+    return folder
+
+
+def kind_of_data(name):
+    """Which pile a method (None: any) learns from."""
+    return "masks" if name is not None and get_method(name).needs_masks else "pictures"
+
+
+def write_frames_with_masks(folder, n=PICTURES, side=20):
+    """What ``foveal data motion`` leaves: frames with a bright square, soft masks, the table."""
+    pictures = write_pictures(folder / "frames" / "v", n, side=side)
+    (folder / "masks" / "v").mkdir(parents=True)
+    lines = [",".join(COLUMNS)]
+    for i, path in enumerate(sorted(pictures.rglob("*.png"))):
+        picture = np.asarray(Image.open(path)).astype(np.int64)
+        y, x = 2 + i % 8, 3 + i % 7
+        picture[y : y + 8, x : x + 7] += 90
+        soft = np.full((side, side), 40, np.uint8)
+        soft[y - 1 : y + 9, x - 1 : x + 8] = 140  # doubtful
+        soft[y : y + 8, x : x + 7] = 250
+        frame = Image.fromarray(picture.clip(0, 255).astype(np.uint8))
+        frame.save(folder / "frames" / "v" / f"{i:06d}.jpg", quality=95)
+        Image.fromarray(soft).save(folder / "masks" / "v" / f"{i:06d}.png")
+        path.unlink()
+        share = 56 / side**2
+        lines.append(f"v/{i:06d},v/{i // 6:04d},{share},0,{y},{x},8,7,{side},{side}")
+    (folder / "frames.csv").write_text("\n".join(lines) + "\n")
+    write_json(folder / "motion.json", {"format": 1})
     return folder

@@ -197,7 +197,7 @@ def test_an_interrupted_run_ends_bit_equal(name, pictures, finished, tmp_path, m
 
 
 @every_method
-def test_measuring_changes_nothing(name, pictures, finished):
+def test_measuring_changes_nothing(name, pictures, piles, finished):
     """Frozen law: neither the online monitor nor an evaluation writes to what it looks at."""
     _, method, table = build(name, pictures)
     before = {k: v.clone() for k, v in method.state_dict().items()}
@@ -206,7 +206,7 @@ def test_measuring_changes_nothing(name, pictures, finished):
     same(before, dict(method.state_dict()))
     encoder = foveal.load(finished(name))
     frozen = {k: v.clone() for k, v in encoder.state_dict().items()}
-    results = foveal.evaluate(encoder, pictures, protocols=["knn"])
+    results = foveal.evaluate(encoder, piles["pictures"], protocols=["knn"])
     assert results[0].baselines.keys() >= {"random_init", "pixels"}
     same(frozen, dict(encoder.state_dict()))
 

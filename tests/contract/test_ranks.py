@@ -7,7 +7,7 @@ import socket
 import pytest
 import torch
 import torch.multiprocessing as processes
-from cases import NAMES, tiny_recipe
+from cases import NAMES, kind_of_data, tiny_recipe
 
 WORLDS = (4, 2, 1)
 RECIPES = {name: {} for name in NAMES} | {
@@ -29,7 +29,7 @@ def _free_ports(n):
     return ports
 
 
-def _work(rank, ports, pictures, out):
+def _work(rank, ports, piles, out):
     """One of four processes: it takes part in a world of four, of two and of one in turn."""
     torch.set_num_threads(1)
     import foveal
@@ -47,16 +47,16 @@ def _work(rank, ports, pictures, out):
             # Two steps: the second sees what after_step made of the first.
             method = name.removesuffix("-gradcache")
             recipe = tiny_recipe(method, epochs=2 / 3, **changes)
-            foveal.pretrain(pictures, run, recipe=recipe, quiet=True)
+            foveal.pretrain(piles[kind_of_data(method)], run, recipe=recipe, quiet=True)
         if torch.distributed.is_initialized():
             torch.distributed.barrier()
             torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, pictures):
+def runs(tmp_path_factory, piles):
     out = tmp_path_factory.mktemp("ranks")
-    arguments = (_free_ports(len(WORLDS)), str(pictures), str(out))
+    arguments = (_free_ports(len(WORLDS)), piles, str(out))
     processes.spawn(_work, arguments, nprocs=max(WORLDS), join=True)
     return out
 

@@ -21,9 +21,11 @@ from foveal.core import rng
 from foveal.core.batch import Batch, StreamBatch
 from foveal.data.badfiles import BadFile
 from foveal.data.buffers import Ring
+from foveal.data.masked import SoftMask
 from foveal.data.order import Order
 from foveal.data.sources import Source
 from foveal.errors import BadImage, FovealError
+from foveal.views.geometry import move_soft
 from foveal.views.make import Box, inside, make_view
 from foveal.views.spec import View
 from foveal.views.table import COLUMNS
@@ -40,7 +42,7 @@ class Table:
         source: Where pixels come from.
         image: Row of the source for each sample, int64 [N].
         box: Region (top, left, height, width) of each sample, [N, 4], or None.
-        targets: Arrays [N, ...] by name.
+        targets: By name, arrays [N, ...], or masks read with each sample.
         label: int64 [N], -1 unknown.
         stats: What the scan saw, [source rows, 2] (bytes, mtime_ns), -1 where unknown.
     """
@@ -49,7 +51,7 @@ class Table:
     image: NDArray[np.int64]
     label: NDArray[np.int64]
     box: NDArray[np.float32] | None = None
-    targets: dict[str, NDArray[Any]] = field(default_factory=dict)
+    targets: dict[str, NDArray[Any] | SoftMask] = field(default_factory=dict)
     stats: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
@@ -76,6 +78,19 @@ class Table:
             return pixels, inside((top, left, height, width), *pixels.shape[:2])
         except ValueError as error:
             raise BadImage("box", str(error)) from None
+
+    def masks(self, sample: int, views: Mapping[str, View]) -> dict[str, NDArray[np.float32]]:
+        """The masks among the targets that move with one of these views, [H, W] in [0, 1].
+
+        Raises:
+            BadImage: One cannot be decoded.
+        """
+        i = int(self.image[sample])
+        return {
+            name: target.source.read_mask(i)[..., 0] * np.float32(1 / 255)
+            for name, target in self.targets.items()
+            if isinstance(target, SoftMask) and target.view in views
+        }
 
 
 class BadFiles:
@@ -244,10 +259,20 @@ class Loader:
             for name, view in stream.views.items()
         }
         keys = {name: rng.key(self.seed, "view", stream.name, name) for name in stream.views}
+        masks = {
+            name: self._ring.take((len(positions), *_mask_shape(target, stream)), torch.float32)
+            for name, target in self.table.targets.items()
+            if isinstance(target, SoftMask) and target.view in stream.views
+        }
 
         def fill(chunk: range) -> None:
             for b in chunk:
-                rows[b] = self._sample(stream, int(rows[b]), int(positions[b]), b, slots, keys)
+                row = int(rows[b])
+                rows[b] = self._sample(stream, row, int(positions[b]), b, slots, keys, masks)
+
+        def targets() -> dict[str, torch.Tensor]:
+            arrays = {k: v for k, v in self.table.targets.items() if not isinstance(v, SoftMask)}
+            return {k: torch.from_numpy(v[rows]) for k, v in arrays.items()} | masks
 
         futures = [
             self._pool.submit(fill, range(i, min(i + _CHUNK, len(positions))))
@@ -261,7 +286,7 @@ class Loader:
                 index=torch.from_numpy(rows),
                 position=torch.from_numpy(positions),
                 label=torch.from_numpy(self.table.label[rows]),
-                targets={k: torch.from_numpy(v[rows]) for k, v in self.table.targets.items()},
+                targets=targets(),
                 seed=self.seed,
                 stream=stream.name,
                 step=step,
@@ -277,12 +302,14 @@ class Loader:
         slot: int,
         slots: dict[str, _Slots],
         keys: dict[str, rng.Key],
+        masks: dict[str, torch.Tensor],
     ) -> int:
-        """Fills one slot of every view; returns the sample that was used."""
+        """Fills one slot of every view and mask; returns the sample that was used."""
         order, members = self._orders[stream.name], self._members[stream.name]
         for attempt in range(_ATTEMPTS):
             try:
                 pixels, box = self.table.read(row)
+                stored = self.table.masks(row, stream.views)
                 break
             except BadImage as error:
                 self.bad.add(self.table.source.name(int(self.table.image[row])), error)
@@ -306,7 +333,20 @@ class Loader:
                 slots[name].numpy_pixels[slot],
                 box,
             )
+        for name, mask in stored.items():
+            target = self.table.targets[name]
+            assert isinstance(target, SoftMask)
+            view, numbers = stream.views[target.view], slots[target.view].numpy_rows[slot]
+            masks[name][slot] = torch.from_numpy(
+                move_soft(mask, numbers, view, side=target.side, box=box)
+            )
         return row
+
+
+def _mask_shape(target: SoftMask, stream: StreamPlan) -> tuple[int, ...]:
+    view = stream.views[target.view]
+    tiles = () if view.tiles is None else (view.parts - 1,)
+    return (*tiles, target.side, target.side)
 
 
 class _Slots:

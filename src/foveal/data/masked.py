@@ -8,6 +8,7 @@ box of its largest blob. ``motion.json`` says how they were made.
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,24 @@ COLUMNS = (
     "name", "shot", "foreground", "border", "top", "left", "height", "width", "frame_height",
     "frame_width",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SoftMask:
+    """A target that is a picture: read with each sample and moved as one of its views is.
+
+    Batches hold it as float32 [B, side, side] in [0, 1] (tiles [B, T, side, side]), in every
+    stream that has the view. Averages of soft votes at borders stay what they are: doubtful.
+
+    Attributes:
+        source: Whose masks.
+        view: The view's name.
+        side: Pixels of the target; the view's whole region is seen whatever its own side is.
+    """
+
+    source: MaskedSource
+    view: str
+    side: int
 
 
 class MaskedSource(FileSource):
@@ -80,3 +99,33 @@ def open_masked(text: str, folder: Path) -> MaskedSource:
     if not rows or not set(COLUMNS) <= set(rows[0]):
         raise FovealError(f"{table} lists no frames", hint="make it anew in another folder")
     return MaskedSource(text, folder, rows)
+
+
+def spread_over_shots(
+    rows: NDArray[np.intp], shots: NDArray[np.str_], count: int
+) -> NDArray[np.intp]:
+    """At most ``count`` rows of each shot, evenly apart; ``shots`` names that of each row."""
+    kept = [rows[:0]]
+    for shot in dict.fromkeys(shots.tolist()):
+        some = rows[shots == shot]
+        kept.append(some[np.linspace(0, len(some) - 1, min(count, len(some))).round().astype(int)])
+    return np.concatenate(kept)
+
+
+def squares_around(
+    box: NDArray[np.float32], size: NDArray[np.int64], share: float
+) -> NDArray[np.float32]:
+    """Squares around boxes, made smaller and moved until they lie inside the picture.
+
+    Args:
+        box: Top, left, height, width in pixels, [N, 4].
+        size: Height and width of the pictures, [N, 2].
+        share: Side of the square as a multiple of the box's longer side.
+
+    Returns:
+        Top, left, height, width in whole pixels, float32 [N, 4].
+    """
+    side = np.minimum(share * box[:, 2:].max(1), size.min(1)).round()
+    corner = (box[:, :2] + box[:, 2:] / 2 - side[:, None] / 2).round()
+    corner = np.clip(corner, 0, size - side[:, None])
+    return np.concatenate([corner, side[:, None], side[:, None]], axis=1).astype(np.float32)

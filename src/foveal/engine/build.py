@@ -16,6 +16,7 @@ from foveal.backbones.base import Backbone
 from foveal.backbones.registry import build_backbone
 from foveal.core import rng
 from foveal.data.loader import StreamPlan, Table
+from foveal.data.masked import SoftMask
 from foveal.data.scan import ScanReport
 from foveal.data.sources import Source
 from foveal.errors import FovealError
@@ -122,7 +123,10 @@ def build_table(source: Source, scan: ScanReport, method_samples: Any = None) ->
         keep = good[method_samples.image]
         image = method_samples.image[keep]
         box = None if method_samples.box is None else method_samples.box[keep]
-        targets = {name: values[keep] for name, values in method_samples.targets.items()}
+        targets = {
+            name: values if isinstance(values, SoftMask) else values[keep]
+            for name, values in method_samples.targets.items()
+        }
     label = np.full(len(image), -1, np.int64) if labels is None else labels[image]
     return Table(source, image, label, box, targets, stats=scan.stats)
 

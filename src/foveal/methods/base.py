@@ -22,6 +22,7 @@ from foveal.backbones.encoder import Encoder
 from foveal.backbones.inputs import Normalise
 from foveal.core.batch import Batch
 from foveal.core.progress import Progress
+from foveal.data.masked import SoftMask
 from foveal.data.sources import Source
 from foveal.errors import FovealError
 from foveal.views.spec import View
@@ -185,12 +186,13 @@ class Samples:
     Attributes:
         image: Row of the source, int64 [M].
         box: Region in pixels (top, left, height, width), float32 [M, 4]; None is the whole image.
-        targets: By name, arrays [M, ...] that reach ``batch.targets``.
+        targets: By name, what reaches ``batch.targets``: arrays [M, ...], or masks that are read
+            with each sample and moved with a view.
     """
 
     image: NDArray[np.int64]
     box: NDArray[np.float32] | None = None
-    targets: dict[str, NDArray[Any]] = field(default_factory=dict)
+    targets: dict[str, NDArray[Any] | SoftMask] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -252,6 +254,8 @@ class Method(nn.Module, ABC):
     replayable: ClassVar[bool] = True
     #: It cannot do without labels.
     needs_labels: ClassVar[bool] = False
+    #: It learns from frames with masks, as ``foveal data motion`` writes them.
+    needs_masks: ClassVar[bool] = False
     #: Side in pixels below which the planner makes no view (tiles of it would show nothing).
     least_view: ClassVar[int] = 0
 
