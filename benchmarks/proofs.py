@@ -52,7 +52,8 @@ def main() -> None:
 
 def prove(method: str, seed: int, objects: Path, out: Path) -> dict[str, Any]:
     """Trains one small recipe (or continues it) and measures it."""
-    foveal.pretrain(objects / "train", out, recipe=f"{method}/doom", changes={"seed": seed})
+    pile = masks(objects.parent) if get_method(method).needs_masks else objects / "train"
+    foveal.pretrain(pile, out, recipe=f"{method}/doom", changes={"seed": seed})
     found = foveal.evaluate(out, objects, protocols=["knn", "linear"], seed=seed)
     knn, linear = (
         next(r for r in found if r.protocol == name and r.metric == "top1")
@@ -78,6 +79,12 @@ def prove(method: str, seed: int, objects: Path, out: Path) -> dict[str, Any]:
         "n": knn.n,
         "passed": gain >= MARGIN and low > 0,
     }
+
+
+def masks(doom: Path) -> Path:
+    """Motion masks of the Doom world's training clips; kept once made."""
+    foveal.make_doom(doom, what=("watch",), progress=print)
+    return foveal.make_motion(doom / "watch/train/JPEGImages", doom / "motion", progress=print).path
 
 
 def write_table(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> None:

@@ -208,7 +208,9 @@ def recipes(
 @data_app.command()
 def doom(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")],
-    what: Annotated[str, typer.Option(help="Comma-separated sets.")] = "pile,clips,objects,scenes",
+    what: Annotated[
+        str, typer.Option(help="Comma-separated sets.")
+    ] = "pile,clips,objects,scenes,watch",
     size: Annotated[float, typer.Option(help="Share of the usual counts.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Another seed, another world.")] = 0,
 ) -> None:

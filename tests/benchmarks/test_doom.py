@@ -30,7 +30,7 @@ from foveal.benchmarks.doom.world import (
 from foveal.errors import FovealError
 
 SIZE = 0.004
-LIGHT = ("pile", "clips", "scenes")
+LIGHT = ("pile", "clips", "scenes", "watch")
 
 
 @pytest.fixture(scope="module")
@@ -303,3 +303,23 @@ def test_errors_of_a_worker_and_of_the_caller_arrive(tmp_path):
     bad = Job("pile", job.folder, {**good.arguments, "map_name": "MAP99"})
     with pytest.raises(FovealError, match="no map MAP99"):
         run_jobs([bad], 1, lambda text: None)
+
+
+def test_watch(world):
+    """DAVIS's layout; what is annotated moves, and most of the picture does not."""
+    out, sets = world
+    for split, maps in (("train", TRAIN_MAPS), ("test", TEST_MAPS)):
+        root = out / "watch" / split
+        clips = (root / "ImageSets" / f"{split}.txt").read_text().split()
+        assert len(clips) == sets["watch"].counts[f"{split} clips"] == 1
+        assert maps_of(clips) <= set(maps)
+        frames = sorted((root / "JPEGImages" / clips[0]).glob("*.jpg"))
+        masks = np.stack(
+            [np.asarray(Image.open(root / "Annotations" / clips[0] / f"{p.stem}.png"))
+             for p in frames]
+        )  # fmt: skip
+        assert masks.shape == (20, 240, 320) and set(np.unique(masks)) == {0, 1}
+        pictures = np.stack([np.asarray(Image.open(p)) for p in frames]).astype(np.int16)
+        change = np.abs(np.diff(pictures, axis=0)).mean(-1)
+        moves = masks[1:] > 0
+        assert change[moves].mean() > 2 * change[~moves].mean()

@@ -18,11 +18,8 @@ _METHODS = {
     "deepercluster": "foveal.methods.deepercluster:DeeperCluster",
     "exemplar": "foveal.methods.exemplar:Exemplar",
     "exemplar_triplet": "foveal.methods.exemplar_triplet:ExemplarTriplet",
-<<<<<<< HEAD
     "jigsaw": "foveal.methods.jigsaw:Jigsaw",
-=======
     "motion_segments": "foveal.methods.motion_segments:MotionSegments",
->>>>>>> edd85b1 (Watching objects move: single-frame segmenter on motion masks; masks are targets that move with a view)
     "npid": "foveal.methods.npid:NPID",
     "pirl": "foveal.methods.pirl:PIRL",
     "relative_patch": "foveal.methods.relative_patch:RelativePatch",

@@ -2,9 +2,9 @@
 
 ViZDoom (Wydmuch et al., "ViZDoom Competitions", IEEE Transactions on Games 2019; Kempka et al.,
 CIG 2016) renders the Freedoom maps it brings, and knows for every pixel its depth and its object.
-Sets: ``pile`` (unlabelled frames), ``clips`` (ordered frames), ``objects`` (class folders of
-crops), ``scenes`` (VOC layout with depth). What is trained on and what is tested on come from
-different maps. ``docs/doom.md`` shows them and says how hard they are.
+Sets: ``pile`` (unlabelled frames), ``clips`` and ``watch`` (ordered frames), ``objects`` (class
+folders of crops), ``scenes`` (VOC layout with depth). What is trained on and what is tested on come
+from different maps. ``docs/doom.md`` shows them and says how hard they are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from foveal.benchmarks.doom import clips, objects, pile, scenes
+from foveal.benchmarks.doom import clips, objects, pile, scenes, watch
 from foveal.benchmarks.doom.jobs import Job, run_jobs
 from foveal.benchmarks.doom.world import TEST_MAPS, TRAIN_MAPS, wad_path
 from foveal.core.cores import available_cores
@@ -35,6 +35,7 @@ _MODULES: dict[str, ModuleType] = {
     "clips": clips,
     "objects": objects,
     "scenes": scenes,
+    "watch": watch,
 }
 SETS = tuple(_MODULES)
 
