@@ -108,6 +108,27 @@ def pirl_views(size: int = 224) -> tuple[View, View]:
     return picture, View.model_validate(tiles.model_dump())
 
 
+def dino_views(size: int = 224, small: int = 96, locals_: int = 8) -> dict[str, View]:
+    """DINO's multi-crop: two large views of 40-100 % of the picture, some small ones of 5-40 %.
+
+    Named ``global_0``, ``global_1``, ``local_0``, ...; one decode serves them all. Blur and
+    solarise are BYOL's on the large ones, blur p=.5 on the small ones; brightness multiplies.
+    SwAV's crops: ``crop`` and ``jitter`` of these changed.
+    """
+    jitter = Jitter(p=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
+    base = View(
+        size=size, crop=Crop(scale=(0.4, 1.0)), interpolation="bicubic", jitter=jitter, grey=0.2
+    )
+    local = base.model_copy(
+        update={"size": small, "crop": Crop(scale=(0.05, 0.4)), "blur": Blur(p=0.5)}
+    )
+    return {
+        "global_0": base.model_copy(update={"blur": Blur(p=1.0)}),
+        "global_1": base.model_copy(update={"blur": Blur(p=0.1), "solarise": 0.2}),
+        **{f"local_{i}": local for i in range(locals_)},
+    }
+
+
 def plain_view(size: int = 224) -> View:
     """Random area crop and mirror: RotNet (ImageNet), DeepCluster, most probes."""
     return View(size=size)
