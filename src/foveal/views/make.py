@@ -152,6 +152,8 @@ def inside(box: Box | None, height: int, width: int) -> Box:
 
 def _placed(view: View, image: Any, box: Box | None) -> tuple[Any, int, int, int, int]:
     """What the view may see, and where in it the sample lies: top, left, height, width."""
+    if box is None:
+        return np.ascontiguousarray(image), 0, 0, image.shape[0], image.shape[1]
     top, left, height, width = inside(box, image.shape[0], image.shape[1])
     if view.sees_around:
         return np.ascontiguousarray(image), top, left, height, width

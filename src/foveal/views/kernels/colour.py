@@ -10,14 +10,6 @@ from numba import njit
 
 
 @njit(nogil=True, cache=True, fastmath=True)
-def grey_of(x: Any, i: Any) -> Any:
-    """BT.601 luma of pixel i of planar [C, N]."""
-    if x.shape[0] == 1:
-        return x[0, i]
-    return np.float32(0.2989) * x[0, i] + np.float32(0.587) * x[1, i] + np.float32(0.114) * x[2, i]
-
-
-@njit(nogil=True, cache=True, fastmath=True)
 def saturation(x: Any, factor: Any) -> None:
     """Away from, or towards, each pixel's grey; three channels."""
     zero, one, f = np.float32(0), np.float32(1), np.float32(factor)

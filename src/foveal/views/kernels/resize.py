@@ -63,66 +63,86 @@ def _weights(start: Any, length: Any, source: Any, size: Any, cubic: Any) -> Any
 
 
 @njit(nogil=True, cache=True, fastmath=True)
-def _down(source: Any, first: Any, weights: Any, line: Any) -> None:
-    """One line between rows: ``line`` [N] from rows of ``source`` [H, N], values of 255 to 1.
+def _down(source: Any, first: Any, weights: Any, unit: Any, line: Any) -> None:
+    """One line between rows: ``line`` [N] from rows of ``source`` [H, N], times ``unit``.
 
-    Four rows at a time, so that the line is visited once for each four.
+    Several rows at a time, so that the line is visited once for all of them.
     """
-    unit = np.float32(1 / 255)
-    last = source.shape[0] - 1
+    last, taps = source.shape[0] - 1, weights.shape[0]
     n = line.shape[0]
-    for j in range(0, weights.shape[0], 4):
-        more = weights.shape[0] > j + 2
-        a, b = weights[j] * unit, weights[j + 1] * unit
-        c = weights[j + 2] * unit if more else np.float32(0)
-        d = weights[j + 3] * unit if more else np.float32(0)
-        # Past the last row the weights are zeros: any row will do.
+    # Past the last row the weights are zeros: any row will do.
+    p, q = source[min(first, last)], source[min(first + 1, last)]
+    a, b = weights[0] * unit, weights[1] * unit
+    if taps == 2:
+        for i in range(n):
+            line[i] = a * np.float32(p[i]) + b * np.float32(q[i])
+        return
+    r, s = source[min(first + 2, last)], source[min(first + 3, last)]
+    c, d = weights[2] * unit, weights[3] * unit
+    for i in range(n):
+        near = a * np.float32(p[i]) + b * np.float32(q[i])
+        line[i] = near + c * np.float32(r[i]) + d * np.float32(s[i])
+    for j in range(4, taps, 2):
         p, q = source[min(first + j, last)], source[min(first + j + 1, last)]
-        r, s = source[min(first + j + 2, last)], source[min(first + j + 3, last)]
-        if j == 0:
-            for i in range(n):
-                line[i] = a * np.float32(p[i]) + b * np.float32(q[i])
-        else:
-            for i in range(n):
-                line[i] += a * np.float32(p[i]) + b * np.float32(q[i])
-        if more:
-            for i in range(n):
-                line[i] += c * np.float32(r[i]) + d * np.float32(s[i])
+        a, b = weights[j] * unit, weights[j + 1] * unit
+        for i in range(n):
+            line[i] += a * np.float32(p[i]) + b * np.float32(q[i])
+
+
+def _across_by(fixed: int) -> Any:
+    """A horizontal pass with a fixed number of taps, which the compiler unrolls (0: any number)."""
+
+    @njit(nogil=True, cache=True, fastmath=True)
+    def across(one: Any, two: Any, first: Any, weights: Any, out_1: Any, out_2: Any) -> None:
+        """Two interleaved RGB lines [W * 3] into planar rows ``out`` [3, w]: they share weights."""
+        red_1, green_1, blue_1 = out_1[0], out_1[1], out_1[2]
+        red_2, green_2, blue_2 = out_2[0], out_2[1], out_2[2]
+        # Unsigned: signed indices are looked at for being negative.
+        g, b, step = np.uint64(1), np.uint64(2), np.uint64(3)
+        taps = fixed if fixed else weights.shape[1]
+        for i in range(red_1.shape[0]):
+            at = np.uint64(first[i]) * step
+            r1, g1, b1 = np.float32(0), np.float32(0), np.float32(0)
+            r2, g2, b2 = np.float32(0), np.float32(0), np.float32(0)
+            for j in range(taps):
+                w = weights[i, j]
+                r1 += w * one[at]
+                g1 += w * one[at + g]
+                b1 += w * one[at + b]
+                r2 += w * two[at]
+                g2 += w * two[at + g]
+                b2 += w * two[at + b]
+                at += step
+            red_1[i], green_1[i], blue_1[i] = r1, g1, b1
+            red_2[i], green_2[i], blue_2[i] = r2, g2, b2
+
+    return across
+
+
+_across_2, _across_4, _across_6, _across_any = (_across_by(n) for n in (2, 4, 6, 0))
 
 
 @njit(nogil=True, cache=True, fastmath=True)
-def _across(line: Any, first: Any, weights: Any, out: Any, y: Any) -> None:
-    """Row y of planar ``out`` [C, h, w] from an interleaved line, [W * C]."""
-    zero, one = np.float32(0), np.float32(1)
-    if out.shape[0] != 3:
-        for c in range(out.shape[0]):
-            target = out[c, y]
-            for i in range(target.shape[0]):
-                v = zero
-                for j in range(weights.shape[1]):
-                    v += weights[i, j] * line[(first[i] + j) * out.shape[0] + c]
-                target[i] = min(max(v, zero), one)
+def _across(one: Any, two: Any, first: Any, weights: Any, out_1: Any, out_2: Any) -> None:
+    """Two interleaved lines [W * C] into planar rows ``out`` [C, w]."""
+    channels, taps = out_1.shape[0], weights.shape[1]
+    if channels == 3:
+        if taps == 2:
+            _across_2(one, two, first, weights, out_1, out_2)
+        elif taps == 4:
+            _across_4(one, two, first, weights, out_1, out_2)
+        elif taps == 6:
+            _across_6(one, two, first, weights, out_1, out_2)
+        else:
+            _across_any(one, two, first, weights, out_1, out_2)
         return
-    red, green, blue = out[0, y], out[1, y], out[2, y]
-    # Unsigned: signed indices are looked at for being negative.
-    g, b, step = np.uint64(1), np.uint64(2), np.uint64(3)
-    for i in range(red.shape[0]):
-        at = np.uint64(first[i]) * step
-        taps = weights[i]
-        v0, v1, v2 = zero, zero, zero
-        for j in range(taps.shape[0]):
-            w = taps[j]
-            v0 += w * line[at]
-            v1 += w * line[at + g]
-            v2 += w * line[at + b]
-            at += step
-        red[i] = v0
-        green[i] = v1
-        blue[i] = v2
-    for c in range(3):
-        target = out[c, y]
-        for i in range(target.shape[0]):
-            target[i] = min(max(target[i], zero), one)
+    for line, out in ((one, out_1), (two, out_2)):
+        for c in range(channels):
+            for i in range(out.shape[1]):
+                v = np.float32(0)
+                for j in range(taps):
+                    v += weights[i, j] * line[(first[i] + j) * channels + c]
+                out[c, i] = v
 
 
 @njit(nogil=True, cache=True, fastmath=True)
@@ -132,20 +152,38 @@ def resample(image: Any, row: Any, cubic: Any, flip: Any, out: Any) -> None:
     Vertical pass first: it runs over whole rows of the source.
     """
     height, width, channels = image.shape
-    y_first, y_weights = _weights(row[0], row[2], height, out.shape[1], cubic)
-    x_first, x_weights = _weights(row[1], row[3], width, out.shape[2], cubic)
+    tall, wide = out.shape[1], out.shape[2]
+    unit = np.float32(1 / 255)
+    y_first, y_weights = _weights(row[0], row[2], height, tall, cubic)
+    x_first, x_weights = _weights(row[1], row[3], width, wide, cubic)
+    x_taps = x_weights.shape[1]
     if flip:
-        x_first, x_weights = x_first[::-1].copy(), x_weights[::-1].copy()
-    begin = x_first.min()
-    end = min(width, x_first.max() + x_weights.shape[1])
-    x_first -= begin
+        for i in range(wide // 2):
+            j = wide - 1 - i
+            x_first[i], x_first[j] = x_first[j], x_first[i]
+            for t in range(x_taps):
+                x_weights[i, t], x_weights[j, t] = x_weights[j, t], x_weights[i, t]
+    begin, end = width, 0
+    for i in range(wide):
+        begin, end = min(begin, x_first[i]), max(end, x_first[i] + x_taps)
+    for i in range(wide):
+        x_first[i] -= begin
+    end = min(end, width)
+    # Whole vectors where the picture has room for them: the rest of a loop is slow.
+    n = min((end - begin) * channels + 31 & ~31, (width - begin) * channels)
     # Room for the zeros at the end of the last taps.
-    line = np.zeros((end - begin + x_weights.shape[1]) * channels, np.float32)
-    part = line[: (end - begin) * channels]
-    rows = image.reshape(height, width * channels)[:, begin * channels : end * channels]
-    for y in range(out.shape[1]):
-        _down(rows, y_first[y], y_weights[y], part)
-        _across(line, x_first, x_weights, out, y)
+    one = np.zeros(n + x_taps * channels, np.float32)
+    two = np.zeros_like(one)
+    rows = image.reshape(height, width * channels)[:, begin * channels : begin * channels + n]
+    for y in range(0, tall, 2):
+        z = min(y + 1, tall - 1)
+        _down(rows, y_first[y], y_weights[y], unit, one[:n])
+        _down(rows, y_first[z], y_weights[z], unit, two[:n])
+        _across(one, two, x_first, x_weights, out[:, y], out[:, z])
+    if cubic:  # only a cubic overshoots
+        flat = out.reshape(channels * tall * wide)
+        for i in range(flat.shape[0]):
+            flat[i] = min(max(flat[i], np.float32(0)), np.float32(1))
 
 
 @njit(nogil=True, cache=True, fastmath=True)

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from foveal.views.kernels.colour import grey_of
-
 
 @njit(nogil=True, cache=True, fastmath=True)
 def brightness(x: Any, amount: Any, additive: Any) -> None:
@@ -20,23 +18,25 @@ def brightness(x: Any, amount: Any, additive: Any) -> None:
 
 
 @njit(nogil=True, cache=True, fastmath=True)
-def _sum_of_grey(x: Any, start: Any, stop: Any) -> Any:
-    total = np.float32(0)
-    for i in range(start, stop):
-        total += grey_of(x, i)
+def _sum_of_grey(x: Any) -> Any:
+    total = 0.0
+    if x.shape[0] == 3:
+        red, green, blue = x[0], x[1], x[2]
+        for i in range(red.shape[0]):
+            v = np.float32(0.2989) * red[i] + np.float32(0.587) * green[i]
+            total += v + np.float32(0.114) * blue[i]
+    else:
+        for i in range(x.shape[1]):
+            total += x[0, i]
     return total
 
 
 @njit(nogil=True, cache=True, fastmath=True)
 def contrast(x: Any, factor: Any) -> None:
     """Away from, or towards, the mean of the grey picture."""
-    # A mean of means, so that float32 sums, which vectorise, stay exact enough.
-    total = 0.0
     n = x.shape[1]
-    for start in range(0, n, 4096):
-        total += _sum_of_grey(x, start, min(start + 4096, n))
     f = np.float32(factor)
-    d = np.float32((1 - factor) * total / n)
+    d = np.float32((1 - factor) * _sum_of_grey(x) / n)
     for c in range(x.shape[0]):
         plane = x[c]
         for i in range(n):
