@@ -42,13 +42,13 @@ class DenoisingOptions(MethodOptions):
     emphasis: float = Field(
         0.5, ge=0, le=1, description="weight of damaged pixels, the others 1 - emphasis (2010)"
     )
-    code: Literal["pooled", "map"] = Field(
-        "pooled", description="what the decoder sees: the vector, or the last map"
+    code: Literal["map", "pooled"] = Field(
+        "map", description="what the decoder sees: the last map, or the vector"
     )
 
 
 class Denoising(Method):
-    """Rebuilds damaged pictures from one vector (2008, section 2)."""
+    """Rebuilds damaged pictures (2008, section 2)."""
 
     Options = DenoisingOptions
     title = "Denoising autoencoder"
