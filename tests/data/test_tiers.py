@@ -9,8 +9,10 @@ import zoo
 from PIL import Image
 
 from foveal.data import tiers
+from foveal.data.masked import MaskedSource
 from foveal.data.sources import Subset, open_source
 from foveal.data.tiers import ScaledSource, choose_kind, read_through
+from foveal.errors import FovealError
 
 BIG = 10**15
 
@@ -68,6 +70,17 @@ def test_tiers_combine_with_scaled_decoding(photos, tmp_path):
             assert found.read(0).shape == (64, 85, 3)
             keys.add(found.fingerprint())
     assert len(keys) == 4
+
+
+def test_masks_are_not_shrunk_beside(photos, tmp_path):
+    names = ["name", "shot", "foreground", "border", "top", "left", "height", "width"]
+    row = {n: "0" for n in [*names, "frame_height", "frame_width"]}
+    source = MaskedSource("clips", photos, [row])
+    for tier in ({"kind": "raw"}, {"scaled": True}):
+        with pytest.raises(FovealError, match="masks and boxes of clips count in pixels"):
+            through(source, tmp_path, **tier)
+    assert through(source, tmp_path) is source
+    assert choose_kind(source, 64, tmp_path) == ("none", "masks count in pixels of the frames")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,12 @@ from pathlib import Path
 from typing import Any
 
 
+def cache_home() -> Path:
+    """The user's folder for what can be made again."""
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(home).expanduser() / "foveal"
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside ``path``; on success it is synced and renamed onto it."""

@@ -12,6 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,7 +138,22 @@ def open_glob(text: str) -> FileSource:
     return FileSource(text, [Path(p) for p in files], files)
 
 
-def peeked(source: FileSource, channels: int | None) -> FileSource:
+class Encoded(Protocol):
+    """What ``peeked`` needs of a source."""
+
+    channels: int
+
+    def __len__(self) -> int: ...
+
+    def content(self, i: int) -> bytes:
+        """The file's bytes."""
+        ...
+
+
+E = TypeVar("E", bound=Encoded)
+
+
+def peeked(source: E, channels: int | None) -> E:
     """Sets the channels: 1 where all of a few pictures are grey."""
     if channels is not None:
         source.channels = channels
@@ -145,7 +161,7 @@ def peeked(source: FileSource, channels: int | None) -> FileSource:
     seen = set()
     for i in np.unique(np.linspace(0, len(source) - 1, min(_PEEK, len(source))).astype(int)):
         try:
-            seen.add(decode(read_bytes(source.paths[int(i)])).pixels.shape[2])
+            seen.add(decode(source.content(int(i))).pixels.shape[2])
         except BadImage:
             continue
     source.channels = 1 if seen == {1} else 3

@@ -17,18 +17,28 @@ from foveal.data.arrays import ArraySource, SequenceSource, open_array
 from foveal.data.files import LISTS, FileSource, open_folder, open_glob, open_list, peeked
 from foveal.data.images import EXTENSIONS, Picture
 from foveal.data.masked import is_masked, open_masked
+from foveal.data.shards import ShardSource, is_shards, open_shards
 from foveal.errors import FovealError
 
-__all__ = ["ArraySource", "FileSource", "SequenceSource", "Source", "Subset", "open_source"]
+__all__ = [
+    "ArraySource",
+    "FileSource",
+    "SequenceSource",
+    "ShardSource",
+    "Source",
+    "Subset",
+    "open_source",
+]
 
 
 def open_source(data: Any, *, channels: int | None = None) -> Source:
     """A source from anything a user may point at.
 
     Args:
-        data: A folder (flat, nested, of classes, or of ``foveal data motion``), a glob, a list
-            file (``.txt``, ``.csv``: one path a line, first column, relative to the file),
-            ``.npy`` or ``.npz`` (arrays ``images`` and ``labels``), a map-style dataset or a
+        data: A folder (flat, nested, of classes, or of ``foveal data motion``), a glob, tar shards
+            (a folder of them, a glob, ``train-{000..146}.tar``), a list file (``.txt``, ``.csv``:
+            one path a line, first column, relative to the file), ``.npy`` or ``.npz`` (arrays
+            ``images`` and ``labels``), a map-style dataset or a
             sequence of pictures, an array [N, H, W(, C)], or a source.
         channels: 1 or 3; None: 1 where all pictures looked at are grey, else 3.
 
@@ -63,6 +73,8 @@ def _open_path(data: str | Path, channels: int | None) -> Source:
     path = Path(text).expanduser()
     if path.is_dir() and is_masked(path):
         return peeked(open_masked(text, path), channels)
+    if is_shards(text, path):
+        return peeked(open_shards(text, path), channels)
     if path.is_dir():
         return peeked(open_folder(text, path), channels)
     if path.is_file():

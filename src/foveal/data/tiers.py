@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from foveal.core.memory import available_memory
 from foveal.data.cache import Tier, expected_bytes, open_cache
 from foveal.data.images import Picture, decode, with_channels
+from foveal.data.masked import MaskedSource
 from foveal.data.sources import Source
-from foveal.errors import BadImage
+from foveal.errors import BadImage, FovealError
 
 _OF_MEMORY = 0.5  # share of free memory raw pixels may take: read from disk they are no faster
 _OF_DISK = 0.5  # share of the free disk a copy may take
@@ -90,6 +91,12 @@ def read_through(
         folder: Where copies are kept.
         say: Told what is going on.
     """
+    if (scaled or kind != "none") and isinstance(source, MaskedSource):
+        raise FovealError(
+            f"the masks and boxes of {source.root} count in pixels of its frames, which a cache "
+            "tier would shrink",
+            hint="cache.tier=none cache.scaled=false",
+        )
     if scaled:
         source = ScaledSource(source, short)
     if kind == "none":
@@ -110,6 +117,8 @@ def choose_kind(
         short: Short side that would be kept, in pixels.
         folder: Where the copy would be.
     """
+    if isinstance(source, MaskedSource):
+        return "none", "masks count in pixels of the frames"
     rows = np.unique(np.linspace(0, len(source) - 1, min(_PEEK, len(source))).astype(int)).tolist()
     if not any(_encoded(source, i) for i in rows):
         return "none", "the pictures are not encoded: there is nothing to save"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from foveal.core import ranks
+from foveal.core.files import cache_home
 from foveal.data.sources import Source
 from foveal.data.tiers import choose_kind, read_through
 from foveal.errors import FovealError
@@ -21,8 +21,7 @@ def cache_folder(recipe: Recipe) -> Path:
     """Where copies are kept."""
     if recipe.machine.cache_folder is not None:
         return Path(recipe.machine.cache_folder).expanduser()
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "foveal"
+    return cache_home()
 
 
 def decided(recipe: Recipe, source: Source) -> tuple[Recipe, list[str]]:
