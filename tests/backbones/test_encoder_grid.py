@@ -66,9 +66,13 @@ def test_encoder_averages_over_tiles_and_lays_maps_side_by_side():
     pooled = torch.stack([t["pooled"] for t in tiles]).mean(0)
     assert torch.allclose(found["pooled"], pooled, atol=1e-5)
     assert torch.allclose(found["stem"][:, :, 8:16, 16:24], tiles[5]["stem"], atol=1e-5)
-    again = Encoder.from_description(encoder.describe())
-    assert again.grid == 3
-    older = {k: v for k, v in encoder.describe().items() if k != "grid"}
+    best = Encoder([trunk], [[Standardise()]], channels=3, size=48, grid=3, join="max").eval()
+    with torch.no_grad():
+        highest = torch.stack([t["pooled"] for t in tiles]).amax(0)
+        assert torch.allclose(best(x)["pooled"], highest, atol=1e-5)
+    again = Encoder.from_description(best.describe())
+    assert (again.grid, again.join) == (3, "max")
+    older = {k: v for k, v in encoder.describe().items() if k not in ("grid", "join")}
     assert Encoder.from_description(older).grid == 1
 
 

@@ -142,8 +142,8 @@ def test_heads_of_the_later_papers(embedding, norm, width):
 
 
 def test_encoders():
-    whole, tiles = _method().encoder(), _method(encode="tiles").encoder()
-    assert whole.grid == 1 and tiles.grid == 2
+    whole, tiles = _method().encoder(), _method(encode={"grid": 2, "join": "max"}).encoder()
+    assert whole.grid == 1 and (tiles.grid, tiles.join) == (2, "max")
     x = torch.rand(3, 3, 16, 16)
     assert whole.eval()(x)["pooled"].shape == tiles.eval()(x)["pooled"].shape == (3, 64)
 

@@ -113,7 +113,7 @@ def test_loss():
 
 def test_both_encoders():
     x = torch.rand(2, 3, 18, 18)
-    whole, tiles = _method().encoder().eval(), _method(encode="tiles").encoder().eval()
+    whole, tiles = _method().encoder().eval(), _method(encode={"grid": 3}).encoder().eval()
     assert whole.grid == 1 and tiles.grid == 3
     assert whole(x)["pooled"].shape == tiles(x)["pooled"].shape == (2, 64)
 

@@ -7,7 +7,7 @@ values, so that a file of weights is enough to build it again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +31,11 @@ class Encoder(nn.Module):
         size, fraction: The centre view the features are meant for: side in pixels, share of the
             short side.
         grid: 2 or more: every picture is cut into ``grid`` x ``grid`` tiles without overlap, each
-            goes through input layers and trunks alone, and ``pooled`` is their average; maps lie
-            side by side again (Kolesnikov et al. 2019, for what was learned on tiles).
+            goes through input layers and trunks alone, and ``pooled`` is what ``join`` makes of
+            them; maps lie side by side again (Kolesnikov et al. 2019, for what was learned on
+            tiles).
+        join: ``mean``, the paper's: how much of something there is; ``max``: whether it is in any
+            tile.
     """
 
     def __init__(
@@ -44,13 +47,15 @@ class Encoder(nn.Module):
         size: int,
         fraction: float = 0.875,
         grid: int = 1,
+        join: Literal["mean", "max"] = "mean",
     ) -> None:
         super().__init__()
         if len(trunks) != len(inputs):
             raise FovealError(f"{len(trunks)} trunks and input layers for {len(inputs)}")
         self.trunks = nn.ModuleList(trunks)
         self.inputs = nn.ModuleList(nn.Sequential(*layers) for layers in inputs)
-        self.channels, self.size, self.fraction, self.grid = channels, size, fraction, grid
+        self.channels, self.size, self.fraction = channels, size, fraction
+        self.grid, self.join = grid, join
 
     @property
     def dim(self) -> int:
@@ -98,7 +103,10 @@ class Encoder(nn.Module):
                 whole[name] = x.flatten(4, 5).flatten(2, 3)
             else:
                 x = x.reshape(-1, g * g, *x.shape[1:])
-                whole[name] = x.flatten(1, 2) if kind == "tokens" else x.mean(1)
+                if kind == "tokens":
+                    whole[name] = x.flatten(1, 2)
+                else:
+                    whole[name] = x.mean(1) if self.join == "mean" else x.amax(1)
         return whole
 
     def describe(self) -> dict[str, Any]:
@@ -108,6 +116,7 @@ class Encoder(nn.Module):
             "size": self.size,
             "fraction": self.fraction,
             "grid": self.grid,
+            "join": self.join,
             "trunks": [trunk.spec for trunk in self._backbones()],
             "inputs": [[describe_input(layer) for layer in layers] for layers in self._layers()],
         }
@@ -122,6 +131,7 @@ class Encoder(nn.Module):
             size=about["size"],
             fraction=about["fraction"],
             grid=about.get("grid", 1),
+            join=about.get("join", "mean"),
         )
 
     def _backbones(self) -> list[Backbone]:

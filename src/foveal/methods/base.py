@@ -87,7 +87,13 @@ class DataInfo:
                 hint="--method rotation or simclr take grey pictures",
             )
 
-    def encoder(self, trunk: Backbone, *inputs: nn.Module, grid: int = 1) -> Encoder:
+    def encoder(
+        self,
+        trunk: Backbone,
+        *inputs: nn.Module,
+        grid: int = 1,
+        join: Literal["mean", "max"] = "mean",
+    ) -> Encoder:
         """One trunk behind some input layers, for this data's pictures or ``grid**2`` tiles."""
         return Encoder(
             [trunk],
@@ -96,6 +102,7 @@ class DataInfo:
             size=self.size,
             fraction=self.fraction,
             grid=grid,
+            join=join,
         )
 
 

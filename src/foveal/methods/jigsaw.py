@@ -39,6 +39,7 @@ from foveal.methods.base import (
     Stream,
 )
 from foveal.methods.tiles import (
+    TileEncoding,
     TileHead,
     TileHeadOptions,
     answer_log,
@@ -65,8 +66,8 @@ class JigsawOptions(MethodOptions):
     head: TileHeadOptions = TileHeadOptions()
     caffe_biases: bool = Field(True, description="biases learn twice as fast and do not decay")
     head_decay: float = Field(1.0, ge=0, description="factor on the weight decay of the head")
-    encode: Literal["picture", "tiles"] = Field(
-        "picture", description="features of whole pictures, or averaged over a grid of tiles"
+    encode: TileEncoding = Field(
+        TileEncoding(), description="whole pictures, or (2019) what tiles give on average"
     )
 
     @field_validator("view")
@@ -116,13 +117,9 @@ class Jigsaw(Method):
         )
 
     def encoder(self) -> Encoder:
-        """The trunk on whole pictures (conv1 of the CFN back at stride 4), or on their tiles."""
-        if self.options.encode == "tiles":
-            assert self.options.view.tiles is not None
-            return self.data.encoder(
-                self.trunk, *self.inputs.children(), grid=self.options.view.tiles.rows
-            )
-        return self.data.encoder(self.trunk.for_pictures(), *self.inputs.children())
+        """The trunk on whole pictures, or on their tiles."""
+        found: Encoder = self.options.encode.of(self.data, self.trunk, self.inputs)
+        return found
 
     def parameter_groups(self) -> dict[str, list[Group]]:
         """Biases as the released solver has them; the head's own decay (2019)."""

@@ -23,7 +23,7 @@ from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foveal.backbones.encoder import Encoder
@@ -40,6 +40,7 @@ from foveal.methods.base import (
     Stream,
 )
 from foveal.methods.tiles import (
+    TileEncoding,
     TileHead,
     TileHeadOptions,
     answer_log,
@@ -74,8 +75,8 @@ class RelativePatchOptions(MethodOptions):
     head: TileHeadOptions = Field(default_factory=_head)
     caffe_biases: bool = Field(False, description="biases learn twice as fast and do not decay")
     head_decay: float = Field(1.0, ge=0, description="factor on the weight decay of the head")
-    encode: Literal["picture", "tiles"] = Field(
-        "picture", description="features of whole pictures (2015), or averaged over tiles (2019)"
+    encode: TileEncoding = Field(
+        TileEncoding(), description="whole pictures, or (2019) what tiles give on average"
     )
 
     @model_validator(mode="after")
@@ -102,14 +103,13 @@ class RelativePatch(Method):
     def __init__(self, make: BackboneMaker, data: DataInfo, options: RelativePatchOptions) -> None:
         super().__init__(make, data, options)
         assert options.view.tiles is not None
-        self.grid = options.view.tiles.rows
-        found = neighbours(self.grid, options.view.tiles.columns)
+        found = neighbours(options.view.tiles.rows, options.view.tiles.columns)
         if options.pairs == "centre":
             found = [pair for pair in found if pair[0] == 4]
         self.register_buffer("pairs", torch.tensor([pair[:2] for pair in found]), False)
         self.register_buffer("places", torch.tensor([pair[2] for pair in found]), False)
         self.trunk = make()
-        self.inputs = _INPUTS[options.standardise]()
+        self.inputs = nn.Sequential(_INPUTS[options.standardise]())
         self.head = TileHead(self.trunk.dim, 2, PLACES, options.head)
 
     def streams(self) -> dict[str, Stream]:
@@ -128,10 +128,9 @@ class RelativePatch(Method):
         return Losses(F.cross_entropy(logits, labels), answer_log(logits, labels, "place_accuracy"))
 
     def encoder(self) -> Encoder:
-        """The trunk on whole pictures, or on their tiles without gap and jitter."""
-        if self.options.encode == "tiles":
-            return self.data.encoder(self.trunk, self.inputs, grid=self.grid)
-        return self.data.encoder(self.trunk.for_pictures(), self.inputs)
+        """The trunk on whole pictures, or on their tiles."""
+        found: Encoder = self.options.encode.of(self.data, self.trunk, self.inputs)
+        return found
 
     def parameter_groups(self) -> dict[str, list[Group]]:
         """The head's own decay (2019)."""

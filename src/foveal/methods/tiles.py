@@ -13,7 +13,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from foveal.backbones.base import Backbone
-from foveal.methods.base import Group, MethodOptions, trained_parameters
+from foveal.backbones.encoder import Encoder
+from foveal.methods.base import DataInfo, Group, MethodOptions, trained_parameters
 
 
 class TileHeadOptions(MethodOptions):
@@ -35,6 +36,22 @@ class TileHeadOptions(MethodOptions):
         0.005, gt=0, description="normal weights of this spread at the start; None: Xavier's"
     )
     bias: float = Field(1.0, description="of these layers at the start")
+
+
+class TileEncoding(MethodOptions):
+    """How pictures are read afterwards."""
+
+    grid: int = Field(
+        1, ge=1, description="1: whole pictures; n: n x n tiles, each alone, without gap and jitter"
+    )
+    join: Literal["mean", "max"] = Field("mean", description="what is made of the tiles' features")
+
+    def of(self, data: DataInfo, trunk: Backbone, inputs: nn.Sequential) -> Encoder:
+        """The encoder; a trunk for tiles of one size becomes one for pictures where it has to."""
+        layers = list(inputs.children())
+        if self.grid == 1:
+            return data.encoder(trunk.for_pictures(), *layers)
+        return data.encoder(trunk, *layers, grid=self.grid, join=self.join)
 
 
 class TileHead(nn.Module):
