@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from foveal.engine.lars import LARS, trust_ratio
+from foveal.engine.lars import LARS, trust_ratios
 
 
 def _step(optimiser, w, lr):
@@ -31,9 +31,10 @@ def test_two_steps(order, second):
 def test_trust_ratio():
     w = torch.tensor([[3.0, 4.0], [0.0, 0.0]])
     update = torch.tensor([[0.4, 0.4], [0.0, 0.2]])
-    assert trust_ratio(w, update, 0.001).item() == pytest.approx(0.00833333, abs=1e-8)
-    assert trust_ratio(torch.zeros(3), torch.ones(3), 0.001) == 1
-    assert trust_ratio(torch.ones(3), torch.zeros(3), 0.001) == 1
+    ratios = trust_ratios(
+        [w, torch.zeros(3), torch.ones(3)], [update, torch.ones(3), torch.zeros(3)], 0.001
+    )
+    assert [r.item() for r in ratios] == pytest.approx([0.00833333, 1, 1], abs=1e-8)
 
 
 def test_excluded_parameters_take_plain_momentum_steps():

@@ -50,28 +50,33 @@ class LARS(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._step(p, p.grad, group)
+            self._step(group)
         return loss
 
-    def _step(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        update = grad.add(p, alpha=group["weight_decay"]) if group["weight_decay"] else grad
+    def _step(self, group: dict[str, Any]) -> None:
+        """All tensors of a group together: a handful of calls, whatever the number of layers."""
+        parameters = [p for p in group["params"] if p.grad is not None]
+        if not parameters:
+            return
+        for p in parameters:
+            if "momentum" not in self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        buffers = [self.state[p]["momentum"] for p in parameters]
+        gradients = [p.grad for p in parameters]
+        updates = torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])
         if group["adapt"]:
-            update = update * trust_ratio(p, update, group["eta"])
-        state = self.state[p]
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(p)
-        buffer: Tensor = state["momentum"]
+            torch._foreach_mul_(updates, trust_ratios(parameters, updates, group["eta"]))
+        torch._foreach_mul_(buffers, group["momentum"])
         if self.order == "simclr":
-            buffer.mul_(group["momentum"]).add_(update, alpha=group["lr"])
-            p.sub_(buffer)
+            torch._foreach_add_(buffers, updates, alpha=group["lr"])
+            torch._foreach_sub_(parameters, buffers)
         else:
-            buffer.mul_(group["momentum"]).add_(update)
-            p.sub_(buffer, alpha=group["lr"])
+            torch._foreach_add_(buffers, updates)
+            torch._foreach_sub_(parameters, buffers, alpha=group["lr"])
 
 
-def trust_ratio(weight: Tensor, update: Tensor, eta: float) -> Tensor:
-    """``eta * |weight| / |update|``, 1 where one of them is 0; a scalar tensor, no sync."""
-    w, u = torch.linalg.vector_norm(weight), torch.linalg.vector_norm(update)
-    return torch.where((w > 0) & (u > 0), eta * w / u, torch.ones_like(w))
+def trust_ratios(weights: list[Tensor], updates: list[Tensor], eta: float) -> tuple[Tensor, ...]:
+    """``eta * |weight| / |update|`` of each, 1 where one of them is 0; scalar tensors, no sync."""
+    w = torch.stack(torch._foreach_norm(weights))
+    u = torch.stack(torch._foreach_norm(updates))
+    return torch.where((w > 0) & (u > 0), eta * w / u, torch.ones_like(w)).unbind()
