@@ -54,6 +54,29 @@ def test_a_loss_that_is_no_number_stops_with_the_last_good_state(pictures, tmp_p
     assert all(torch.isfinite(v).all() for v in saved["method"].values())
 
 
+def test_numbers_read_a_step_later_are_the_same_numbers(pictures, tmp_path, monkeypatch):
+    """As on an accelerator: nothing waits for a step's numbers, and none is lost or misplaced."""
+    from functools import partial
+
+    from foveal.engine import trainer
+
+    def lines(out):
+        foveal.pretrain(pictures, out, recipe=recipe("simclr", epochs=0.5), quiet=True)
+        found = [json.loads(x) for x in (out / "metrics.jsonl").read_text().splitlines()]
+        clock = ("images_per_s", "data_wait", "time", "seconds")
+        return [{k: v for k, v in r.items() if k not in clock} for r in found]
+
+    at_once = lines(tmp_path / "once")
+    monkeypatch.setattr(trainer, "Readback", partial(trainer.Readback, lag=1))
+    assert lines(tmp_path / "later") == at_once
+    assert [r["step"] for r in at_once if r["kind"] == "train"] == [1, 2, 3, 4, 5, 6]
+    breaks = recipe(f"{__name__}:Breaks", machine={"checkpoint_every": 1e-6})
+    with pytest.raises(FovealError, match=r"became (inf|nan) at step 4; the last good"):
+        foveal.pretrain(pictures, tmp_path / "run", recipe=breaks, quiet=True)
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)
+    assert saved["step"] == 4
+
+
 def test_checkpoints_kept(pictures, tmp_path):
     """Every second epoch's, the last, and the best by the probe on held-out training pictures."""
     tiny = recipe(epochs=4, machine={"keep_every": 2, "monitor_every": 1})

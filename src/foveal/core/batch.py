@@ -24,7 +24,7 @@ class StreamBatch:
         views: By name, uint8 [B, H, W, C]; tiled views [B, T, H, W, C].
         table: By view name, the rows that made it, float32 [B, P, K] (``foveal.views.table``).
         index: Row of the sample table, int64 [B].
-        position: Position in the stream, int64 [B].
+        position: Position in the stream, int64 [B]; always on the CPU, where draws are keyed by it.
         label: int64 [B], -1 unknown. For evaluation, and for methods that say they use labels.
         targets: By name, whatever ``Method.samples`` attached to the rows.
         seed: The run's seed.
@@ -58,14 +58,14 @@ class StreamBatch:
         """Uniform numbers [B, *shape] keyed by (seed, stream, position, name)."""
         n = int(np.prod(shape, dtype=np.int64)) if shape else 1
         k = rng.key(self.seed, "method", self.stream, name)
-        draws = _below_one(rng.uniform(k, self.position.cpu().numpy(), n))
+        draws = _below_one(rng.uniform(k, self.position.numpy(), n))
         return torch.from_numpy(draws).reshape(len(self), *shape).to(self.device)
 
     def integers(self, name: str, high: int, shape: tuple[int, ...] = ()) -> Tensor:
         """Integers in [0, high), int64 [B, *shape], keyed as ``random``."""
         n = int(np.prod(shape, dtype=np.int64)) if shape else 1
         k = rng.key(self.seed, "method", self.stream, name)
-        draws = rng.integers(k, self.position.cpu().numpy(), n, high)
+        draws = rng.integers(k, self.position.numpy(), n, high)
         return torch.from_numpy(draws).reshape(len(self), *shape).to(self.device)
 
     def shared_random(self, name: str, shape: tuple[int, ...]) -> Tensor:
@@ -86,7 +86,6 @@ class StreamBatch:
             views={k: move(v) for k, v in self.views.items()},
             table={k: move(v) for k, v in self.table.items()},
             index=move(self.index),
-            position=move(self.position),
             label=move(self.label),
             targets={k: move(v) for k, v in self.targets.items()},
         )

@@ -63,7 +63,7 @@ class LARS(torch.optim.Optimizer):
                 self.state[p]["momentum"] = torch.zeros_like(p)
         buffers = [self.state[p]["momentum"] for p in parameters]
         gradients = [p.grad for p in parameters]
-        updates = torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])
+        updates = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
         if group["adapt"]:
             torch._foreach_mul_(updates, trust_ratios(parameters, updates, group["eta"]))
         torch._foreach_mul_(buffers, group["momentum"])
@@ -75,8 +75,8 @@ class LARS(torch.optim.Optimizer):
             torch._foreach_sub_(parameters, buffers, alpha=group["lr"])
 
 
-def trust_ratios(weights: list[Tensor], updates: list[Tensor], eta: float) -> tuple[Tensor, ...]:
+def trust_ratios(weights: list[Tensor], updates: list[Tensor], eta: float) -> list[Tensor]:
     """``eta * |weight| / |update|`` of each, 1 where one of them is 0; scalar tensors, no sync."""
     w = torch.stack(torch._foreach_norm(weights))
     u = torch.stack(torch._foreach_norm(updates))
-    return torch.where((w > 0) & (u > 0), eta * w / u, torch.ones_like(w)).unbind()
+    return list(torch.where((w > 0) & (u > 0), eta * w / u, torch.ones_like(w)).unbind())

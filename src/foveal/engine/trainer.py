@@ -29,12 +29,16 @@ from foveal.engine.optim import (
     peak_learning_rate,
     set_learning_rates,
 )
+from foveal.engine.readback import Readback
 from foveal.engine.runfolder import Outcome, RunFolder
 from foveal.engine.screen import Meter, ProgressScreen
 from foveal.engine.signals import StopSignals
 from foveal.errors import FovealError
 from foveal.methods.base import Method
 from foveal.recipe import Recipe
+
+# Among a step's numbers, beside what the method logs.
+_LOSS, _STOP = "(loss)", "(stop)"
 
 
 class Trainer:
@@ -81,6 +85,9 @@ class Trainer:
         self.threads = cores.loader
         self.bad = BadFiles()
         self.watch = Watch({})
+        self.meter = Meter(self.batch)
+        self.readback = Readback(fabric.device)
+        self.stop_after = math.inf
         self.monitor = Monitor(
             table,
             size=recipe.evaluation.size,
@@ -122,7 +129,6 @@ class Trainer:
         )
         self.budget.start()
         self._last_checkpoint = time.monotonic()
-        meter = Meter(self.batch)
         with loader, StopSignals() as signals:
             try:
                 self._set_groups(loader)
@@ -135,14 +141,14 @@ class Trainer:
                     if self.method.refresh_due(progress):
                         self._refresh(loader, feature_pass, progress)
                         progress = self._progress()
-                    loss, log = self._step(loader, progress)
+                    self._step(loader, progress, stop=signals.caught is not None)
                     self.step += 1
-                    meter.add(loader.waited)
-                    self._tell(progress, loss, log, meter)
+                    self.meter.add(loader.waited)
+                    self._hear()
                     if self._crossed(self.recipe.machine.monitor_every):
                         self._look(loader)
                     self._plan()
-                    if stopped := self._any(signals.caught is not None):
+                    if stopped := self._agreed(signals.caught is not None):
                         break
                     self._checkpoint_if_due()
                 else:
@@ -161,15 +167,12 @@ class Trainer:
             stopped_by=signals.caught if stopped else None,
         )
 
-    def _step(self, loader: Loader, progress: Progress) -> tuple[float, dict[str, float]]:
-        """One optimiser step; returns the global loss and what the method logs."""
+    def _step(self, loader: Loader, progress: Progress, *, stop: bool) -> None:
+        """One optimiser step; what it says is read later (``_hear``)."""
         batch = {name: b.to(self.fabric.device) for name, b in loader.get(self.step).items()}
         due = {self.streams[name].optimiser for name in batch}
         set_learning_rates(self.optimisers, progress.lr, self.peak, self._epoch_now())
         done = self.gradients(batch, progress)
-        loss = float(ranks.mean_over_ranks(_mean([d.loss.detach() for d in done])))
-        if not math.isfinite(loss):
-            self._stop_on_nan(loss)
         for name in sorted(due):
             self._clip(name)
             self.optimisers[name].step()
@@ -178,8 +181,10 @@ class Trainer:
         rows = {k: self._join([d.rows[k] for d in done]) for k in done[0].rows}
         means = {k: ranks.mean_over_ranks(_mean([d.means[k] for d in done])) for k in done[0].means}
         self.method.after_step(rows, means, progress)
-        log = {k: float(_mean([d.log[k].detach().float() for d in done])) for k in done[0].log}
-        return loss, log
+        numbers = {k: _mean([d.log[k].detach().float() for d in done]) for k in done[0].log}
+        numbers[_LOSS] = _mean([d.loss.detach() for d in done])
+        numbers[_STOP] = torch.full_like(numbers[_LOSS], float(stop))
+        self.readback.put(progress, numbers)
 
     def _join(self, parts: list[Tensor]) -> Tensor:
         """Rows of the whole global batch, in sample order."""
@@ -251,27 +256,37 @@ class Trainer:
         if groups is not None:
             loader.set_groups(groups.cpu().numpy())
 
-    def _any(self, flag: bool) -> bool:
-        """Whether any rank says so."""
-        if self.world == 1:
-            return flag
-        return bool(ranks.sum_over_ranks(torch.tensor(float(flag), device=self.fabric.device)))
+    def _agreed(self, stop: bool) -> bool:
+        """Whether all ranks stop here: at the same step, once any of them was asked to."""
+        return stop if self.world == 1 else self.step >= self.stop_after
 
     # -- telling and watching ------------------------------------------------------------------
 
-    def _tell(self, progress: Progress, loss: float, log: dict[str, float], meter: Meter) -> None:
-        left = self.budget.left(self.step, meter.speed / self.batch)
-        self.screen.step(self.step, self.budget.steps, loss, meter.speed, meter.wait, left)
-        for text in self.watch.loss(loss, self.method.trivial_losses(), self._epoch_now()):
+    def _hear(self, *, all: bool = False) -> None:
+        """Numbers that have arrived; all before anything is saved or measured."""
+        for progress, numbers in self.readback.take(all=all):
+            loss, stop = numbers.pop(_LOSS), numbers.pop(_STOP)
+            if not math.isfinite(loss):
+                self._stop_on_nan(loss, progress.step)
+            if stop > 0:
+                # Not before: other ranks may hear of it that late.
+                self.stop_after = min(self.stop_after, progress.step + 1 + self.readback.lag)
+            self._tell(progress, loss, numbers)
+
+    def _tell(self, progress: Progress, loss: float, log: dict[str, float]) -> None:
+        step, meter = progress.step + 1, self.meter
+        epoch = step / self.steps_per_epoch
+        left = self.budget.left(step, meter.speed / self.batch)
+        self.screen.step(step, self.budget.steps, loss, meter.speed, meter.wait, left)
+        for text in self.watch.loss(loss, self.method.trivial_losses(), epoch):
             self._warn(text)
-        every = self.recipe.machine.log_every
-        if self.step % every == 0 or self.step in (1, self.budget.steps):
+        if step % self.recipe.machine.log_every == 0 or step in (1, self.budget.steps):
             self._log(
                 {
                     "kind": "train",
-                    "step": self.step,
-                    "epoch": round(self._epoch_now(), 4),
-                    "position": self.step * self.batch,
+                    "step": step,
+                    "epoch": round(epoch, 4),
+                    "position": step * self.batch,
                     "loss": loss,
                     "lr": progress.lr,
                     "images_per_s": round(meter.speed, 1),
@@ -282,6 +297,7 @@ class Trainer:
 
     def _look(self, loader: Loader) -> None:
         """Health and online probe; keeps the best checkpoint by the probe."""
+        self._hear(all=True)
         began = time.monotonic()
         found = self.monitor.look(self.method.encoder(), self.method, self.fabric.device)
         position = {"step": self.step, "epoch": round(self._epoch_now(), 4)}
@@ -329,6 +345,7 @@ class Trainer:
             self._save(self.folder.last)
 
     def _save(self, path: Any) -> None:
+        self._hear(all=True)
         began = time.monotonic()
         if self.rank == 0:
             state = {
@@ -360,13 +377,13 @@ class Trainer:
             self.folder.forget_after(self.step)
             self.screen.say(f"continuing after step {self.step} of {self.budget.steps}")
 
-    def _stop_on_nan(self, loss: float) -> None:
-        """Stops without saving: batch-norm statistics have already seen the broken forward."""
-        self._log({"kind": "warning", "step": self.step, "text": f"the loss became {loss}"})
+    def _stop_on_nan(self, loss: float, step: int) -> None:
+        """Stops without saving: weights and batch-norm statistics have seen the broken step."""
+        self._log({"kind": "warning", "step": step, "text": f"the loss became {loss}"})
         saved = self.folder.last.is_file()
         good = load_checkpoint(self.folder.last)["step"] if saved else 0
         raise FovealError(
-            f"the loss became {loss} at step {self.step}; the last good state, after step {good}, "
+            f"the loss became {loss} at step {step}; the last good state, after step {good}, "
             f"is in {self.folder.last if saved else 'no checkpoint: the start'}",
             hint="a lower optimiser.lr, clip=1.0 or machine.precision=32, in a new --out",
         )
