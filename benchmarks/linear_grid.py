@@ -3,8 +3,8 @@
     python benchmarks/linear_grid.py [--rows 20000] [--dim 384] [--classes 100] [--rounds 3]
 
 One epoch of SGD (Nesterov 0.9, batch 256, cosine) of 13 learning rates x 3 weight decays on the
-same features. Against: the usual torch loop (``nn.Linear``, ``torch.optim.SGD``), and scikit-learn's
-``SGDClassifier``, of which ``--sklearn-heads`` heads are timed and counted up to 39.
+same features. Against: the usual torch loop (``nn.Linear``, ``torch.optim.SGD``), and
+scikit-learn's ``SGDClassifier``, of which ``--sklearn-heads`` heads are timed and counted up to 39.
 """
 
 from __future__ import annotations
