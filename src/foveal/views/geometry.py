@@ -12,9 +12,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from foveal.core.compiled import compiled
 from foveal.views import layout as lay
 from foveal.views.kernels.warp import inverse_affine, reflected
 from foveal.views.layout import parameters
@@ -22,7 +22,7 @@ from foveal.views.make import Box, inside, move_floats
 from foveal.views.spec import View
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _trace(y: Any, x: Any, crop: Any, row: Any, p: Any, bounded: Any) -> Any:
     """Source coordinates of a point of the view (or tile), and whether there is anything.
 
@@ -60,7 +60,7 @@ def _trace(y: Any, x: Any, crop: Any, row: Any, p: Any, bounded: Any) -> Any:
     return y, x, True
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _nearest(image: Any, box: Any, crop: Any, row: Any, p: Any, out: Any) -> None:
     """``out`` [s, s, C] looks up ``image`` [H, W, C]; where there is nothing it stays as it is."""
     side = p[lay.P_TILE] if p[lay.P_ROWS] > 0 else p[lay.P_SIZE]

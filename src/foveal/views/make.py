@@ -6,10 +6,10 @@ import functools
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from foveal.core import rng
+from foveal.core.compiled import compiled
 from foveal.errors import FovealError
 from foveal.views import kernels as k
 from foveal.views import layout as lay
@@ -20,7 +20,7 @@ from foveal.views.spec import View
 Box = tuple[int, int, int, int]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _plain_colour(x: Any, row: Any, p: Any) -> None:
     """Jitter, grey, blur and solarise of a row on planar float32 [C, H, W]."""
     channels, height, width = x.shape
@@ -45,7 +45,7 @@ def _plain_colour(x: Any, row: Any, p: Any) -> None:
         k.solarise(flat, row[lay.C_THRESHOLD])
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _plain(image: Any, rows: Any, p: Any, out: Any) -> None:
     """Rows [P, K] of one sample into ``out`` uint8 [T, h, w, C] (T = 1 without tiles)."""
     channels, size, side = image.shape[2], int(p[lay.P_SIZE]), out.shape[1]

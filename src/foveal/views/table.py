@@ -10,10 +10,11 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit, uint32, uint64
+from numba import uint32, uint64
 from numpy.typing import NDArray
 
 from foveal.core import rng
+from foveal.core.compiled import compiled
 from foveal.views import layout as lay
 from foveal.views.layout import COLUMN, COLUMNS, ORDERS, parameters
 from foveal.views.spec import View
@@ -30,7 +31,7 @@ _CHOICE_BLOCK = 32  # blocks 32 to 41: which of a choice's operations happen
 _CHOICE_SLOTS = 4 * 10
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _uniforms(k0: Any, k1: Any, position: Any, part: Any, block: Any, out: Any, at: Any) -> None:
     """Four uniform numbers in [0, 1) into ``out[at:at + 4]``."""
     low = uint32(uint64(position) & uint64(0xFFFFFFFF))
@@ -40,7 +41,7 @@ def _uniforms(k0: Any, k1: Any, position: Any, part: Any, block: Any, out: Any, 
         out[at + i] = words[i] * 2.0**-32
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _region(p: Any, k0: Any, k1: Any, position: Any, height: Any, width: Any, row: Any) -> None:
     """The region of part 0 into ``row[0:4]``."""
     u = np.empty(4)
@@ -100,7 +101,7 @@ def _region(p: Any, k0: Any, k1: Any, position: Any, height: Any, width: Any, ro
     row[lay.C_WIDTH] = side
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _colour(p: Any, k0: Any, k1: Any, position: Any, part: Any, row: Any) -> None:
     """Everything but the region, into the row, which is idle so far."""
     u = np.empty(16)
@@ -135,17 +136,17 @@ def _colour(p: Any, k0: Any, k1: Any, position: Any, part: Any, row: Any) -> Non
         row[lay.C_TILE_LEFT] = (tile % columns) * stride + math.floor(u[12] * offsets)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _between(u: Any, low: Any, high: Any) -> Any:
     return low + u * (high - low)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _log_between(u: Any, low: Any, high: Any) -> Any:
     return low * (high / low) ** u
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _more(p: Any, k0: Any, k1: Any, position: Any, part: Any, row: Any) -> None:
     """The operations that most views have none of. Slots are never moved, only added."""
     u = np.empty(_MORE_SLOTS)
@@ -203,7 +204,7 @@ def _more(p: Any, k0: Any, k1: Any, position: Any, part: Any, row: Any) -> None:
         _choose(p, k0, k1, position, part, row)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _choose(p: Any, k0: Any, k1: Any, position: Any, part: Any, row: Any) -> None:
     """Switches off the operations of ``View.choice`` that are not chosen."""
     u = np.empty(_CHOICE_SLOTS)
@@ -228,7 +229,7 @@ def _choose(p: Any, k0: Any, k1: Any, position: Any, part: Any, row: Any) -> Non
         left -= 1
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _plain_rows(
     p: Any, k0: Any, k1: Any, position: Any, height: Any, width: Any, rows: Any
 ) -> None:
@@ -244,7 +245,7 @@ def _plain_rows(
         _colour(p, k0, k1, position, part, row)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _more_rows(p: Any, k0: Any, k1: Any, position: Any, rows: Any) -> None:
     for part in range(rows.shape[0]):
         _more(p, k0, k1, position, part, rows[part])

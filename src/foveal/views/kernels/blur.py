@@ -6,14 +6,14 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from foveal.core.compiled import compiled
 from foveal.views.kernels.warp import reflected
 
 _TAIL = 1e-4  # weight left out at the ends of a kernel: a fortieth of a grey level at most
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def blur_weights(radius: Any, sigma: Any) -> Any:
     """Half a normalised Gaussian kernel: the centre, then ``radius`` taps."""
     w = np.empty(radius + 1, np.float32)
@@ -27,7 +27,7 @@ def blur_weights(radius: Any, sigma: Any) -> Any:
     return w
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _short_weights(radius: Any, sigma: Any) -> Any:
     """``blur_weights`` without a tail that nobody can see, padded to whole groups of four taps."""
     w = blur_weights(radius, sigma)
@@ -41,7 +41,7 @@ def _short_weights(radius: Any, sigma: Any) -> Any:
     return short
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def blur(x: Any, sigma: Any, kernel: Any, zero: Any) -> None:
     """Separable Gaussian blur of planar [C, H, W], border reflected or zero.
 
@@ -92,7 +92,7 @@ def blur(x: Any, sigma: Any, kernel: Any, zero: Any) -> None:
                     target[i] += near + w3 * (a3[i] + b3[i]) + w4 * (a4[i] + b4[i])
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def sharpness(x: Any, factor: Any) -> None:
     """Away from, or towards, a 3 x 3 mean that weighs the centre five times; planar [C, H, W].
 

@@ -6,10 +6,11 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from foveal.core.compiled import compiled
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def saturation(x: Any, factor: Any) -> None:
     """Away from, or towards, each pixel's grey; three channels."""
     zero, one, f = np.float32(0), np.float32(1), np.float32(factor)
@@ -22,7 +23,7 @@ def saturation(x: Any, factor: Any) -> None:
         blue[i] = min(max(b * f + d, zero), one)
 
 
-@njit(nogil=True, cache=True, fastmath=True, inline="always")
+@compiled(fastmath=True, inline="always")
 def _hue_of(r: Any, g: Any, b: Any, top: Any, delta: Any) -> Any:
     """Hue in sixths of a turn, -1 to 5. All three cases are computed: no branch to mispredict."""
     scale = np.float32(1) / max(delta, np.float32(1e-12))
@@ -33,14 +34,14 @@ def _hue_of(r: Any, g: Any, b: Any, top: Any, delta: Any) -> Any:
     return from_red if top == r else h
 
 
-@njit(nogil=True, cache=True, fastmath=True, inline="always")
+@compiled(fastmath=True, inline="always")
 def _fade(h: Any) -> Any:
     """How far a channel lies below the top, of the saturation: its hue's distance from ``h``."""
     h = abs(h - np.float32(6) * np.rint(h * np.float32(1 / 6)))
     return min(max(h - np.float32(1), np.float32(0)), np.float32(1))
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def hue(x: Any, shift: Any) -> None:
     """A turn of the hue circle by ``shift``; three channels, through HSV, without branches."""
     turn = np.float32(shift) * np.float32(6)
@@ -56,7 +57,7 @@ def hue(x: Any, shift: Any) -> None:
         blue[i] = top - delta * _fade(h - np.float32(4))
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def grey(x: Any, mean: Any) -> None:
     """All three channels become the grey value: BT.601, or the plain mean."""
     third = np.float32(1 / 3)
@@ -75,7 +76,7 @@ def grey(x: Any, mean: Any) -> None:
 PROJECTION = (np.eye(3) - np.outer((-1, 2, -1), (-1, 2, -1)) / 6).astype(np.float32)
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def mix(x: Any, matrix: Any, shift: Any) -> None:
     """``matrix @ x + shift`` for each pixel: [3, N], [3, 3], [3]."""
     zero, one = np.float32(0), np.float32(1)
@@ -90,13 +91,13 @@ def mix(x: Any, matrix: Any, shift: Any) -> None:
         blue[i] = min(max(g * u + h * v + k * w + s, zero), one)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def project(x: Any) -> None:
     """Takes the green-magenta axis out."""
     mix(x, PROJECTION, np.zeros(3, np.float32))
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def eigenvectors(a: Any) -> Any:
     """Eigenvectors of a symmetric [3, 3], as columns, largest eigenvalue first (Jacobi)."""
     a = a.copy()
@@ -129,7 +130,7 @@ def eigenvectors(a: Any) -> Any:
     return v
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def pca_contrast(x: Any, factors: Any) -> None:
     """Stretches the colours about their mean along their principal components, strongest first."""
     n = x.shape[1]
@@ -162,7 +163,7 @@ def pca_contrast(x: Any, factors: Any) -> None:
     mix(x, matrix.astype(np.float32), shift.astype(np.float32))
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def hsv_powers(x: Any, turn: Any, s: Any, v: Any) -> None:
     """Saturation and value to a power, times a factor, plus a number; the hue turned.
 
@@ -186,7 +187,7 @@ def hsv_powers(x: Any, turn: Any, s: Any, v: Any) -> None:
         blue[i] = value - delta * _fade(h - np.float32(4))
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def channel_shift(x: Any, moves: Any) -> None:
     """Moves each channel of [C, H, W] by whole pixels down and right; the border is repeated."""
     channels, height, width = x.shape

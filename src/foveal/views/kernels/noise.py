@@ -6,14 +6,15 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit, uint32
+from numba import uint32
 
+from foveal.core.compiled import compiled
 from foveal.core.rng import philox
 
 _GAUSSIAN, _EVEN = 0, 1  # the third counter: what the numbers are for
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def add_noise(x: Any, sigma: Any, seed_0: Any, seed_1: Any) -> None:
     """Adds Gaussian noise (Box-Muller), clipped."""
     k0, k1 = uint32(int(seed_0)), uint32(int(seed_1))
@@ -33,7 +34,7 @@ def add_noise(x: Any, sigma: Any, seed_0: Any, seed_1: Any) -> None:
                 x[c, 4 * block + i] = min(max(v, np.float32(0)), np.float32(1))
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def drop_channels(x: Any, kept: Any, half: Any, seed_0: Any, seed_1: Any) -> None:
     """All channels but one become even noise in 1/2 +- ``half``."""
     k0, k1 = uint32(int(seed_0)), uint32(int(seed_1))

@@ -6,10 +6,11 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from foveal.core.compiled import compiled
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _filter(x: Any, cubic: Any) -> Any:
     """Triangle, or Keys' cubic with a = -1/2 (what Pillow and torch use when antialiasing)."""
     x = abs(x)
@@ -22,7 +23,7 @@ def _filter(x: Any, cubic: Any) -> Any:
     return 1.0 - x if x < 1 else 0.0
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _weights(start: Any, length: Any, source: Any, size: Any, cubic: Any) -> Any:
     """Taps of a resize of [start, start + length) to ``size``: first index [size], weights.
 
@@ -62,7 +63,7 @@ def _weights(start: Any, length: Any, source: Any, size: Any, cubic: Any) -> Any
     return first, short
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _down(source: Any, first: Any, weights: Any, unit: Any, line: Any) -> None:
     """One line between rows: ``line`` [N] from rows of ``source`` [H, N], times ``unit``.
 
@@ -92,7 +93,7 @@ def _down(source: Any, first: Any, weights: Any, unit: Any, line: Any) -> None:
 def _across_by(fixed: int) -> Any:
     """A horizontal pass with a fixed number of taps, which the compiler unrolls (0: any number)."""
 
-    @njit(nogil=True, cache=True, fastmath=True)
+    @compiled(fastmath=True)
     def across(one: Any, two: Any, first: Any, weights: Any, out_1: Any, out_2: Any) -> None:
         """Two interleaved RGB lines [W * 3] into planar rows ``out`` [3, w]: they share weights."""
         red_1, green_1, blue_1 = out_1[0], out_1[1], out_1[2]
@@ -122,7 +123,7 @@ def _across_by(fixed: int) -> Any:
 _across_2, _across_4, _across_6, _across_any = (_across_by(n) for n in (2, 4, 6, 0))
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _across(one: Any, two: Any, first: Any, weights: Any, out_1: Any, out_2: Any) -> None:
     """Two interleaved lines [W * C] into planar rows ``out`` [C, w]."""
     channels, taps = out_1.shape[0], weights.shape[1]
@@ -145,7 +146,7 @@ def _across(one: Any, two: Any, first: Any, weights: Any, out_1: Any, out_2: Any
                 out[c, i] = v
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def resample(image: Any, row: Any, cubic: Any, flip: Any, out: Any) -> None:
     """A region of uint8 [H, W, C] to planar float32 [C, h, w] in [0, 1], mirrored if asked.
 
@@ -186,7 +187,7 @@ def resample(image: Any, row: Any, cubic: Any, flip: Any, out: Any) -> None:
             flat[i] = min(max(flat[i], np.float32(0)), np.float32(1))
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def resize_planar(x: Any, out: Any) -> None:
     """Bilinear antialiased resize of planar [C, H, W] to [C, h, w]."""
     channels, height, width = x.shape
@@ -209,7 +210,7 @@ def resize_planar(x: Any, out: Any) -> None:
                 out[c, y, i] = value
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def shrink_and_back(x: Any, side: Any) -> None:
     """Down to ``side`` pixels (rounded), antialiased, and up again, bilinear; planar [C, S, S]."""
     small = max(1, int(np.rint(side)))
@@ -220,7 +221,7 @@ def shrink_and_back(x: Any, side: Any) -> None:
     resize_planar(less, x)
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def store(x: Any, out: Any) -> None:
     """Planar float32 [C, H, W] in [0, 1] to uint8 [H, W, C], rounded half up."""
     channels, height, width = x.shape

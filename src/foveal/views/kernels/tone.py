@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from foveal.core.compiled import compiled
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def brightness(x: Any, amount: Any, additive: Any) -> None:
     """``x * amount``, or ``x + amount``; planar [C, N], clipped."""
     f, d = (np.float32(1), np.float32(amount)) if additive else (np.float32(amount), np.float32(0))
@@ -17,7 +18,7 @@ def brightness(x: Any, amount: Any, additive: Any) -> None:
             x[c, i] = min(max(x[c, i] * f + d, np.float32(0)), np.float32(1))
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _sum_of_grey(x: Any) -> Any:
     total = 0.0
     if x.shape[0] == 3:
@@ -31,7 +32,7 @@ def _sum_of_grey(x: Any) -> Any:
     return total
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def contrast(x: Any, factor: Any) -> None:
     """Away from, or towards, the mean of the grey picture."""
     n = x.shape[1]
@@ -43,7 +44,7 @@ def contrast(x: Any, factor: Any) -> None:
             plane[i] = min(max(plane[i] * f + d, np.float32(0)), np.float32(1))
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def solarise(x: Any, threshold: Any) -> None:
     """``x >= threshold`` becomes ``1 - x``; planar [C, N]."""
     t = np.float32(threshold)
@@ -52,7 +53,7 @@ def solarise(x: Any, threshold: Any) -> None:
             x[c, i] = np.float32(1) - x[c, i] if x[c, i] >= t else x[c, i]
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def invert(x: Any) -> None:
     """The negative, ``1 - x``."""
     for c in range(x.shape[0]):
@@ -60,7 +61,7 @@ def invert(x: Any) -> None:
             x[c, i] = np.float32(1) - x[c, i]
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def posterise(x: Any, bits: Any) -> None:
     """Keeps the highest bits of the values rounded to 8 bits."""
     mask = 256 - (1 << (8 - int(bits)))
@@ -70,7 +71,7 @@ def posterise(x: Any, bits: Any) -> None:
             x[c, i] = np.float32(level) * np.float32(1 / 255)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def autocontrast(x: Any) -> None:
     """Stretches each channel so that its darkest value is 0 and its brightest 1."""
     for c in range(x.shape[0]):
@@ -82,7 +83,7 @@ def autocontrast(x: Any) -> None:
             x[c, i] = min((x[c, i] - low) * scale, np.float32(1))
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def equalise(x: Any) -> None:
     """Flattens each channel's histogram of 256 levels, as Pillow and torchvision do."""
     table = np.empty(256, np.float32)

@@ -6,10 +6,11 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from foveal.core.compiled import compiled
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def inverse_affine(
     angle: Any, shift_y: Any, shift_x: Any, scale: Any, shear_y: Any, shear_x: Any, side: Any
 ) -> Any:
@@ -35,7 +36,7 @@ def inverse_affine(
     return out
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def reflected(i: Any, n: Any) -> Any:
     """Index of a reflected border that does not repeat the edge, however far outside."""
     if n == 1:
@@ -45,7 +46,7 @@ def reflected(i: Any, n: Any) -> Any:
     return period - i if i >= n else i
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def warp(x: Any, inverse: Any, top: Any, left: Any, zero: Any, out: Any) -> None:
     """Bilinear: ``out`` [C, S, S] looks up ``x`` [C, H, W], whose corner lies at (top, left).
 
