@@ -108,5 +108,5 @@ def _share_of_all(ids_A: Tensor, own: Tensor, mining: Mining) -> Tensor:
     others = len(ids_A) - alike
     triplets = triplets * (others if mining == "all" else (others > 0))
     total = triplets.sum()
-    share = triplets[own].sum() * ranks.world_size() / total.clamp_min(1)
-    return share.float()
+    share: Tensor = triplets[own].sum() * ranks.world_size() / total.clamp_min(1)
+    return share.to(torch.float32)
