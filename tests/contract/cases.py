@@ -12,14 +12,19 @@ from foveal.recipe import Evaluation, Machine, Network, Optimiser, Recipe, Sched
 from foveal.recipes import get_recipe
 
 PICTURES = 24
-NAMES = [*list_methods(), *(f"toys:{toy.__name__}" for toy in TOYS)]
+# A combination whose parts have an average, pseudo-labels, groups and a refresh.
+COMBINATION = "byol+deepcluster"
+NAMES = [*list_methods(), COMBINATION, *(f"toys:{toy.__name__}" for toy in TOYS)]
 
 
 def tiny_recipe(name: str, **changes) -> Recipe:
     """8 pictures a step, 3 steps an epoch, two epochs."""
-    if name in list_methods():
+    if ":" not in name:
         base = get_recipe(f"{name}/small")
         options = resized_options(name, base.options, SIZE)
+        if get_method(name).parts:
+            # Every part's batch must divide by the ranks.
+            options["sizes"] = {}
     else:
         base, options = Recipe(method=name, epochs=1), {}
     vit = name == f"toys:{MaskedTokens.__name__}"

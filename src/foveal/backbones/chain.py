@@ -43,8 +43,13 @@ class Chain(nn.Module):
             x = stage(x)
             if name in ends:
                 found[name] = x
-        found["pooled"] = self.top(x)
+        found["pooled"] = self.pool(x)
         return found
+
+    def pool(self, x: Tensor) -> Tensor:
+        """The last stage's map [B, C, h, w] -> ``pooled`` [B, D]."""
+        pooled: Tensor = self.top(x)
+        return pooled
 
 
 def global_average() -> nn.Sequential:

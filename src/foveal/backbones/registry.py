@@ -10,6 +10,7 @@ from typing import Any
 from foveal.backbones import alexnet, alexnet_colour, exemplar_cnn, patches, revnet, small, vgg
 from foveal.backbones.base import Backbone
 from foveal.backbones.chain import Built
+from foveal.backbones.mix import mixed
 from foveal.errors import FovealError
 from foveal.recipe import nearest
 
@@ -66,6 +67,7 @@ def build_backbone(
     output_stride: int | None = None,
     last_relu: bool | None = None,
     units: bool = False,
+    mix: bool = False,
     **extra: Any,
 ) -> Backbone:
     """A trunk with freshly drawn weights (torch's generator); nothing is downloaded.
@@ -83,6 +85,7 @@ def build_backbone(
         last_relu: Whether a ReLU stands right before ``pooled`` (Kolesnikov et al. 2019, the
             models marked "(-)" have none); None is the family's own.
         units: Beside the stages every residual unit is an end point, ``stage3_unit5``.
+        mix: The last map is a learned mix of the last stage's units, see ``UnitMix``.
         **extra: Further arguments of the family (``blocks`` of nin, ``top`` of the AlexNets) or of
             timm's constructor (``patch_size``, ``img_size``, ``drop_path_rate``, ...).
 
@@ -99,7 +102,7 @@ def build_backbone(
         "norm": norm,
         "output_stride": output_stride,
         "last_relu": last_relu,
-        "units": units,
+        "units": units or mix,
     }
     given = {key: value for key, value in common.items() if value != _COMMON[key][0]}
     extra = _plain(name, extra)
@@ -115,6 +118,9 @@ def build_backbone(
         for key in sorted(set(given) - timm_bridge.honours(name)):
             raise _cannot(name, key, given[key])
         built = timm_bridge.build(name, in_chans=in_chans, extra=extra, **given)
+    if mix:
+        built = built._replace(body=mixed(name, built.body, built.ends))
+        given = {**given, "mix": True}
     spec = {"name": name, "in_chans": in_chans, **given, **extra}
     return Backbone(built.body, ends=built.ends, dim=built.dim, in_chans=in_chans, spec=spec)
 

@@ -70,8 +70,13 @@ class RevNet(nn.Module):
                     found[name] = x
             if f"stage{i}" in ends:
                 found[f"stage{i}"] = x
-        found["pooled"] = self.head(x).mean((2, 3))
+        found["pooled"] = self.pool(x)
         return found
+
+    def pool(self, x: Tensor) -> Tensor:
+        """The last stage's map [B, C, h, w] -> ``pooled`` [B, C]."""
+        pooled: Tensor = self.head(x).mean((2, 3))
+        return pooled
 
 
 def pool_and_double(x: Tensor, stride: int) -> Tensor:

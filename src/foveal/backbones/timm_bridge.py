@@ -91,6 +91,12 @@ class UnitTrunk(TimmTrunk):
                 hook.remove()
         return {**kept, **found}
 
+    def pool(self, x: Tensor) -> Tensor:
+        """The last stage's map [B, C, h, w] -> ``pooled`` [B, D]."""
+        net: Any = self.net
+        pooled: Tensor = net.forward_head(net.norm(x) if hasattr(net, "norm") else x)
+        return pooled
+
 
 class TimmTransformer(TimmTrunk):
     """A plain vision transformer: any size its patch divides, and tokens to drop or replace."""
@@ -247,6 +253,7 @@ def timm_spec(spec: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
     changed = {
         "width": spec.pop("width", 1.0) != 1.0,
         "last_relu": spec.pop("last_relu", None) is False,
+        "mix": bool(spec.pop("mix", False)),
         "top": is_model(name) and _module(name) == _VGG and not spec.pop("top", True),
         "stem": spec.pop("stem", None) not in (None, "image")
         and not (is_model(name) and _module(name) in _VITS),

@@ -198,10 +198,15 @@ class Loader:
                     )
         self.set_groups(None)
 
-    def set_groups(self, groups: NDArray[np.int64] | None) -> None:
-        """New groups to draw evenly from; batches prepared under the old ones are discarded."""
+    def set_groups(self, by: NDArray[np.int64] | Mapping[str, NDArray[np.int64]] | None) -> None:
+        """New groups to draw evenly from; batches prepared under the old ones are discarded.
+
+        Args:
+            by: The group of every sample; by stream where streams differ.
+        """
         self._discard()
         for stream in self.streams:
+            groups = by.get(stream.name) if isinstance(by, Mapping) else by
             members = np.flatnonzero(self.table.label >= 0) if stream.labelled else None
             if members is not None and not len(members):
                 raise FovealError(f"stream '{stream.name}' draws labelled samples; there are none")

@@ -23,6 +23,7 @@ _PROBE_TRAIN, _PROBE_TEST = 3000, 1000
 _COLLAPSED_SPREAD = 0.1  # of what evenly spread features have
 _COLLAPSED_RANK = 2.0
 _TRIVIAL_SHARE = 0.005
+_LOSSES = 100
 
 
 class Monitor:
@@ -105,23 +106,33 @@ class Watch:
     """
 
     trivial: dict[str, float]
-    _losses: deque[float] = field(default_factory=lambda: deque(maxlen=100))
+    _losses: dict[int, deque[float]] = field(default_factory=dict)
     _said: set[str] = field(default_factory=set)
 
-    def loss(self, value: float, trivial: dict[str, float], epoch: float) -> list[str]:
-        """Warnings about the loss; called at every step."""
+    def loss(
+        self, value: float, trivial: dict[str, float], epoch: float, turn: int = 0
+    ) -> list[str]:
+        """Warnings about the loss; called at every step.
+
+        Args:
+            value: The loss.
+            trivial: See the class.
+            epoch: Passes done.
+            turn: Which of several tasks that take turns it belongs to.
+        """
         self.trivial = trivial or self.trivial
-        self._losses.append(value)
-        if len(self._losses) < (self._losses.maxlen or 0) or epoch < 1:
+        losses = self._losses.setdefault(turn, deque(maxlen=_LOSSES))
+        losses.append(value)
+        if len(losses) < _LOSSES or epoch < 1:
             return []
-        mean = float(np.mean(self._losses))
+        mean = float(np.mean(losses))
         found = []
         for meaning, level in self.trivial.items():
             if abs(mean - level) <= _TRIVIAL_SHARE * max(abs(level), 0.1):
                 found.append(
                     self._once(
                         f"loss:{meaning}",
-                        f"the loss has stood at {mean:.4f} for {len(self._losses)} steps; "
+                        f"the loss has stood at {mean:.4f} for {len(losses)} steps; "
                         f"{level:.4f} is {meaning}. The usual causes: a learning rate too high "
                         "or too low, or views that leave nothing to recognise",
                     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from foveal.core.cores import available_cores
 from foveal.data.scan import ScanReport
 from foveal.errors import FovealError
 from foveal.methods import get_method
-from foveal.methods.base import MethodOptions
+from foveal.methods.base import Method, MethodOptions
 from foveal.recipe import Evaluation, Network, Recipe, override, validated
 from foveal.recipes import get_recipe
 from foveal.views.spec import View
@@ -100,8 +101,14 @@ def _starting_point(method: str) -> Recipe:
 
 
 def resized_options(method: str, options: dict[str, Any], size: int) -> dict[str, Any]:
-    """A method's options with every view brought to another output side."""
-    return _map_views(method, options, lambda view: view.resized(size))
+    """A method's options with every view brought to another output side.
+
+    Parts of a combination keep the side below which they cannot go.
+    """
+    cls = get_method(method)
+    if cls.parts:
+        return _map_views(cls, options, lambda v, part: v.resized(max(size, part.least_view)))
+    return _map_views(cls, options, lambda view, _: view.resized(size))
 
 
 def options_without_colour(
@@ -110,17 +117,23 @@ def options_without_colour(
     """Options whose views need no colour, and the names of the operations switched off."""
     off: list[str] = []
 
-    def strip(view: View) -> View:
+    def strip(view: View, _: type[Method]) -> View:
         off.extend(x for x in view.needs_colour() if x not in off)
         return view.without_colour()
 
-    return _map_views(method, options, strip), off
+    return _map_views(get_method(method), options, strip), off
 
 
-def _map_views(method: str, options: dict[str, Any], change: Any) -> dict[str, Any]:
-    model: MethodOptions = validated(get_method(method).Options, options, f"options of {method}")
+def _map_views(
+    cls: type[Method], options: dict[str, Any], change: Callable[[View, type[Method]], View]
+) -> dict[str, Any]:
+    """Options with every view changed, given the view and whose it is."""
+    if cls.parts:
+        changed = {n: _map_views(p, options.get(n, {}), change) for n, p in cls.parts.items()}
+        return {**options, **changed}
+    model: MethodOptions = validated(cls.Options, options, f"options of {cls.title}")
     views = {
-        name: change(value).model_dump(mode="json")
+        name: change(value, cls).model_dump(mode="json")
         for name, value in model
         if isinstance(value, View)
     }

@@ -77,6 +77,8 @@ class Trainer:
         self.main = next(name for name, s in self.streams.items() if s.counts_epoch)
         self.plans = {p.name: p for p in stream_plans(self.streams, recipe.batch)}
         check_micro_batches(recipe, method, self.plans, self.world)
+        # Steps until every stream was drawn.
+        self.period = max(s.every[0] for s in self.streams.values())
         self.module = fabric.setup_module(ForwardOnly(self.method))
         self.gradients = Gradients(self.module, method, fabric, recipe)
         self.optimisers = build_optimisers(self.method, recipe)
@@ -253,7 +255,9 @@ class Trainer:
 
     def _set_groups(self, loader: Loader) -> None:
         groups = self.method.sample_groups()
-        if groups is not None:
+        if isinstance(groups, dict):
+            loader.set_groups({stream: g.cpu().numpy() for stream, g in groups.items()})
+        elif groups is not None:
             loader.set_groups(groups.cpu().numpy())
 
     def _agreed(self, stop: bool) -> bool:
@@ -278,9 +282,10 @@ class Trainer:
         epoch = step / self.steps_per_epoch
         left = self.budget.left(step, meter.speed / self.batch)
         self.screen.step(step, self.budget.steps, loss, meter.speed, meter.wait, left)
-        for text in self.watch.loss(loss, self.method.trivial_losses(), epoch):
+        turn = progress.step % self.period
+        for text in self.watch.loss(loss, self.method.trivial_losses(), epoch, turn):
             self._warn(text)
-        if step % self.recipe.machine.log_every == 0 or step in (1, self.budget.steps):
+        if step % self.recipe.machine.log_every < self.period or step in (1, self.budget.steps):
             self._log(
                 {
                     "kind": "train",

@@ -20,6 +20,7 @@ _METHODS = {
     "exemplar_triplet": "foveal.methods.exemplar_triplet:ExemplarTriplet",
     "jigsaw": "foveal.methods.jigsaw:Jigsaw",
     "motion_segments": "foveal.methods.motion_segments:MotionSegments",
+    "multitask": "rotation+jigsaw+colorization",
     "npid": "foveal.methods.npid:NPID",
     "pirl": "foveal.methods.pirl:PIRL",
     "relative_patch": "foveal.methods.relative_patch:RelativePatch",
@@ -40,9 +41,14 @@ def get_method(name: str) -> type[Method]:
     """The class of a method.
 
     Args:
-        name: One of ``list_methods()``, or ``package.module:Class`` for a method of your own.
+        name: One of ``list_methods()``, ``package.module:Class`` for a method of your own, or
+            several joined by ``+``: they share one trunk and take turns.
     """
     home = _METHODS.get(name, name)
+    if "+" in home:
+        from foveal.methods.combination import combination
+
+        return combination(tuple(home.split("+")))
     module, colon, attribute = home.partition(":")
     if not colon:
         from foveal.recipe import nearest

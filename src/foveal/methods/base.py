@@ -265,6 +265,8 @@ class Method(nn.Module, ABC):
     needs_masks: ClassVar[bool] = False
     #: Side in pixels below which the planner makes no view (tiles of it would show nothing).
     least_view: ClassVar[int] = 0
+    #: Of a combination: the methods it is made of, by the names of their options.
+    parts: ClassVar[dict[str, type[Method]]] = {}
 
     def __init__(self, make: BackboneMaker, data: DataInfo, options: Any) -> None:
         super().__init__()
@@ -298,8 +300,11 @@ class Method(nn.Module, ABC):
         """
         return None
 
-    def sample_groups(self) -> Tensor | None:
-        """[N] group of each sample, -1 = left out; every non-empty group is drawn equally often."""
+    def sample_groups(self) -> Tensor | dict[str, Tensor] | None:
+        """[N] group of each sample, -1 = left out; every non-empty group is drawn equally often.
+
+        By stream where streams differ; those that are not named draw every sample.
+        """
         return None
 
     def parameter_groups(self) -> dict[str, list[Group]]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from foveal.errors import FovealError
 from foveal.recipe import Recipe, nearest
+from foveal.recipes._combine import combination
 
 _FIELDS = ("Command", "Minutes", "Machine", "Expected")
 
@@ -74,6 +75,8 @@ def describe(name: str) -> Description:
 
 def _find(name: str) -> Callable[[], Recipe]:
     method, _, variant = name.partition("/")
+    if "+" in method:
+        return combination(name, get_recipe)
     if method in _methods():
         functions = _functions(method)
         if variant in functions:

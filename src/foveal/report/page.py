@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 from html import escape
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from foveal.core.files import read_json, write_text
 from foveal.engine.runfolder import RunFolder
 from foveal.exporting.weights import load_encoder
+from foveal.methods import get_method
 from foveal.report.charts import Line, line_chart
 from foveal.report.pictures import filter_sheet, inline
 
+_COLOURS = ("#2563a8", "#c2410c", "#15803d", "#7e22ce")
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#1d2329;background:#fff;max-width:62rem;
 margin:2rem auto;padding:0 1rem}
@@ -41,7 +44,7 @@ def write_report(run: str | Path) -> Path:
         _head(folder, recipe.method, recipe.network.name, data),
         _results(folder),
         _warnings(metrics),
-        _curves(metrics),
+        _curves(metrics, recipe.method),
         _pictures(folder),
         _data(folder, data),
         _settings(folder, data),
@@ -138,27 +141,35 @@ def _warnings(metrics: list[dict[str, Any]]) -> str:
     return "".join(f'<p class="warn">{escape(t)}</p>' for t in texts)
 
 
-def _curves(metrics: list[dict[str, Any]]) -> str:
+def _curves(metrics: list[dict[str, Any]], method: str) -> str:
+    # Tasks that take turns have losses of their own sizes.
+    losses = {part: f"{part}_loss" for part in get_method(method).parts} or {"": "loss"}
     train = [r for r in metrics if r["kind"] == "train"]
     online = [r for r in metrics if r["kind"] == "online"]
     health = [r for r in metrics if r["kind"] == "monitor"]
     charts = [
-        _chart(train, "loss", "position", "loss", "Loss over pictures seen"),
-        _chart(online, "knn", "epoch", "accuracy", "Online kNN (held-out training pictures)"),
-        _chart(health, "effective_rank", "epoch", "directions", "Effective rank of the features"),
-        _chart(train, "images_per_s", "position", "images/s", "Speed"),
+        _chart(train, losses, "position", "loss", "Loss over pictures seen"),
+        _chart(online, {"": "knn"}, "epoch", "accuracy", "Online kNN (held-out training pictures)"),
+        _chart(
+            health, {"": "effective_rank"}, "epoch", "directions", "Effective rank of the features"
+        ),
+        _chart(train, {"": "images_per_s"}, "position", "images/s", "Speed"),
     ]
     figures = [c for c in charts if c]
     return f'<h2>Training</h2><div class="row">{"".join(figures)}</div>' if figures else ""
 
 
-def _chart(records: list[dict[str, Any]], key: str, x: str, y_label: str, title: str) -> str:
-    kept = [r for r in records if key in r and x in r]
+def _chart(
+    records: list[dict[str, Any]], keys: dict[str, str], x: str, y_label: str, title: str
+) -> str:
+    """A line for every name and key."""
+    lines = []
+    for (name, key), colour in zip(keys.items(), cycle(_COLOURS), strict=False):
+        kept = [r for r in records if key in r and x in r]
+        xs, ys = [float(r[x]) for r in kept], [float(r[key]) for r in kept]
+        lines.append(Line(name, xs, ys, colour))
     x_label = "pictures seen" if x == "position" else "epoch"
-    svg = line_chart(
-        [Line("", [float(r[x]) for r in kept], [float(r[key]) for r in kept])],
-        x_label=x_label, y_label=y_label, title=title,
-    )  # fmt: skip
+    svg = line_chart(lines, x_label=x_label, y_label=y_label, title=title)
     return f"<figure>{svg}<figcaption>{escape(title)}</figcaption></figure>" if svg else ""
 
 
