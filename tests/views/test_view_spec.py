@@ -3,8 +3,31 @@
 import pytest
 from pydantic import ValidationError
 
-from foveal.views.presets import byol_views, center_view, padded_view, plain_view, simclr_view
-from foveal.views.spec import Blur, Crop, Jitter, Tiles, View
+from foveal.views.presets import (
+    byol_views,
+    center_view,
+    dino_views,
+    padded_view,
+    plain_view,
+    simclr_view,
+)
+from foveal.views.spec import (
+    Affine,
+    Blur,
+    ChannelDrop,
+    ChannelShift,
+    Choice,
+    Crop,
+    HSVPowers,
+    Jitter,
+    Noise,
+    PCAContrast,
+    Posterise,
+    Sharpness,
+    Shrink,
+    Tiles,
+    View,
+)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +48,26 @@ from foveal.views.spec import Blur, Crop, Jitter, Tiles, View
         (lambda: Blur(sigma=(2.0, 1.0)), "sigma must be"),
         (lambda: Blur(kernel=4), "odd"),
         (lambda: View(size=100, tiles=Tiles()), "tiles need 255 pixels and size is 100"),
+        (lambda: View(size=8, threshold=(0.9, 0.1)), "threshold lies in"),
+        (lambda: View(size=8, turns=(0, 4)), "some of 0, 1, 2, 3"),
+        (lambda: View(size=8, turns=()), "at least 1"),
+        (lambda: Affine(scale=(0.0, 1.0)), "scale must be"),
+        (lambda: Affine(shear=(90, 0)), "below 90"),
+        (lambda: Shrink(pixels=(0, 5)), "pixels must be"),
+        (lambda: PCAContrast(factor=(0, 1)), "factor must be"),
+        (lambda: HSVPowers(power=(2, 1)), "power must be"),
+        (lambda: HSVPowers(add=(0.2, 0.1)), "add must be"),
+        (lambda: Posterise(bits=(0, 8)), "bits must be"),
+        (lambda: Sharpness(factor=(-1, 1)), "factor must be"),
+        (lambda: ChannelShift(pixels=(2, -2)), "pixels must be"),
+        (lambda: Noise(sigma=(0.2, 0.1)), "sigma must be"),
+        (lambda: Choice(of=("blur", "grey"), count=3), "count=3 of 2"),
+        (lambda: Choice(of=("blur", "blur")), "named twice"),
+        (lambda: Choice(of=("cutout",)), "Input should be"),
+        (
+            lambda: View(size=300, tiles=Tiles(), affine=Affine(border="picture")),
+            "tiles see nothing around them",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(make, words):
@@ -82,6 +125,43 @@ def test_another_size_keeps_the_proportions():
         assert small.tiles.rows == 3 and small.parts == 10
     assert tiled.resized(255) == tiled
     assert tiled.resized(85).tiles == Tiles(stride=28, size=21, jitter=7)
+
+
+def test_pixels_of_further_operations_keep_their_proportions():
+    view = View(
+        size=96,
+        shrink=Shrink(pixels=(100, 9025)),
+        channel_shift=ChannelShift(pixels=(-4, 4)),
+    )
+    half = view.resized(48)
+    assert half.shrink.pixels == (25, 9025 / 4) and half.channel_shift.pixels == (-2, 2)
+    assert view.resized(8).channel_shift is None  # a third of a pixel moves nothing
+    assert view.resized(96) == view
+
+
+def test_further_operations_that_need_colour():
+    view = View(
+        size=8,
+        pca=PCAContrast(),
+        hsv=HSVPowers(),
+        projection=0.5,
+        channel_shift=ChannelShift(),
+        channel_drop=ChannelDrop(),
+        posterise=Posterise(),
+        noise=Noise(),
+    )
+    names = ["pca", "hsv", "projection", "channel_shift", "channel_drop"]
+    assert view.needs_colour() == names
+    plain = view.without_colour()
+    assert plain == View(size=8, posterise=Posterise(), noise=Noise())
+
+
+def test_dino_crops():
+    views = dino_views()
+    assert list(views)[:3] == ["global_0", "global_1", "local_0"] and len(views) == 10
+    assert [v.size for v in views.values()] == [224] * 2 + [96] * 8
+    assert (views["global_0"].blur.p, views["global_1"].blur.p) == (1.0, 0.1)
+    assert views["global_1"].solarise == 0.2 and views["local_7"].blur_kernel == 9
 
 
 def test_without_colour():
