@@ -72,7 +72,9 @@ def pretrain(
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="Recipe values, e.g. optimiser.lr=0.1."),
     ] = None,
-    method: Annotated[str | None, typer.Option(help="A method, e.g. byol.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="A method, e.g. byol; several joined by +.")
+    ] = None,
     recipe: Annotated[str | None, typer.Option(help="A recipe, e.g. byol/doom.")] = None,
     backbone: Annotated[str | None, typer.Option(help="A trunk, e.g. resnet18.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the data.")] = None,
