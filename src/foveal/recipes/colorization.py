@@ -24,9 +24,9 @@ def doom() -> Recipe:
     """Doom objects.
 
     Command: foveal pretrain doom/objects/train --out runs/colorization --recipe colorization/doom
-    Minutes: 8 on one core
+    Minutes: 25 on one core that other work shared
     Machine: one shared x86-64 core, torch 2.14.1, 2026-11-25
-    Expected: at least 5 points of kNN over random initialisation
+    Expected: kNN 23.1 %, 13.4 points over random initialisation (seed 0, 48,832 pictures)
     """
     return small().model_copy(update={"epochs": 4.0})
 

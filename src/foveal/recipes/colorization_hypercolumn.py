@@ -35,7 +35,11 @@ def doom() -> Recipe:
     Machine: one shared x86-64 core, torch 2.14.1, 2026-11-25
     Expected: at least 5 points of kNN over random initialisation
     """
-    return small().model_copy(update={"epochs": 4.0})
+    recipe = small()
+    # Of all layers: low ones answer for the colours of a small world, and the last learns nothing
+    # (kNN 7.3 % after 134 steps, from 7.0 %).
+    options = {**recipe.options, "ends": ["stage2", "stage3"], "points": 64}
+    return recipe.model_copy(update={"options": options, "epochs": 4.0})
 
 
 def imagenet() -> Recipe:
