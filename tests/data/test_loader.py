@@ -3,6 +3,7 @@
 import os
 import threading
 from collections import Counter
+from concurrent.futures import wait
 
 import numpy as np
 import pytest
@@ -296,6 +297,18 @@ def test_regions_of_pictures(table):
         cut = pixels[top : top + height, left : left + width]
         make_view(view, cut, rng.key(0, "view", "main", "v"), 0, rows, out)
         assert np.array_equal(batch.views["v"][slot], out)
+
+
+def test_the_next_batches_are_made_while_nobody_asks(table):
+    """What hides the loader behind forward and backward: no call is needed meanwhile."""
+    with Loader(table, [MAIN], seed=0, threads=1, prefetch=3) as loader:
+        loader.get(4)
+        ahead = list(loader._ahead)
+        assert [step for step, _ in ahead] == [5, 6, 7]
+        futures = [f for _, pending in ahead for p in pending.parts.values() for f in p.futures]
+        assert futures and not wait(futures, timeout=60).not_done
+        loader.get(5)
+        assert [step for step, _ in loader._ahead] == [6, 7, 8]
 
 
 def test_nothing_is_left_running(table):
