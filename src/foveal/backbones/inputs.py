@@ -35,7 +35,7 @@ class Normalise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, H, W]."""
         pixels = x.movedim(-3, -1)
-        plain = x.device.type != "cpu" or torch.compiler.is_compiling() or torch.jit.is_tracing()
+        plain = x.device.type != "cpu" or torch.compiler.is_compiling()
         if plain or not pixels.is_contiguous():
             return (x - self.mean) / self.std
         # Channels last on a CPU: the same arithmetic over rows of W * C numbers is 2.5 times as
