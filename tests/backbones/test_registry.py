@@ -134,14 +134,6 @@ def test_what_cannot_be_honoured_is_refused(name, arguments, message):
         build_backbone(name, **arguments)
 
 
-def test_maps_are_found_by_name_in_the_networks_order():
-    backbone = build_backbone("small", width=0.25)
-    assert [end.name for end in backbone.maps()] == ["stem", "stage1", "stage2", "stage3"]
-    assert [end.name for end in backbone.maps(["stage2", "stem"])] == ["stem", "stage2"]
-    with pytest.raises(FovealError, match="no end point stage9"):
-        backbone.maps(["stage9"])
-
-
 def test_an_unknown_end_point_names_the_known():
     with pytest.raises(FovealError, match="stem, stage1"):
         build_backbone("small")(torch.rand(1, 3, 32, 32), ["layer9"])

@@ -65,40 +65,28 @@ class Backbone(nn.Module):
 
         Everything carries gradient.
         """
-        self._check(ends)
+        known = {end.name for end in self.ends}
+        if not known.issuperset(ends):
+            unknown = ", ".join(sorted(set(ends) - known))
+            raise FovealError(
+                f"{self.spec['name']} has no end point {unknown}",
+                hint=f"its end points are {', '.join(end.name for end in self.ends)}",
+            )
         found: dict[str, Tensor] = self.body(x, tuple(ends))
         return found
 
-    def maps(self, names: Sequence[str] = ()) -> list[End]:
-        """The end points of these names that are maps, in the network's order; none named: all.
+    def maps(self) -> list[End]:
+        """The end points that are maps, in the network's order.
 
         Raises:
-            FovealError: An unknown name, or not one map.
+            FovealError: There is none.
         """
-        self._check(names)
-        found = [e for e in self.ends if e.kind == "map" and (not names or e.name in names)]
+        found = [end for end in self.ends if end.kind == "map"]
         if not found:
             raise FovealError(
                 f"{self.spec['name']} has no maps to read", hint="a convolutional --backbone"
             )
         return found
-
-    def _check(self, names: Sequence[str]) -> None:
-        known = {end.name for end in self.ends}
-        if not known.issuperset(names):
-            unknown = ", ".join(sorted(set(names) - known))
-            raise FovealError(
-                f"{self.spec['name']} has no end point {unknown}",
-                hint=f"its end points are {', '.join(end.name for end in self.ends)}",
-            )
-
-    def for_pictures(self) -> Backbone:
-        """The same weights for whole pictures; itself, unless it reads tiles of one size only."""
-        if not hasattr(self.body, "for_pictures"):
-            return self
-        body: Any = self.body
-        whole: Backbone = body.for_pictures(self)
-        return whole
 
     def tokens(
         self,

@@ -57,7 +57,9 @@ class HypercolumnOptions(MethodOptions):
     )
     points: int = Field(256, ge=1, description="random points of each picture")
     border: int = Field(32, ge=0, description="pixels along the border without points")
-    ends: tuple[str, ...] = Field((), description="end points that are stacked; none: all maps")
+    layers: int | None = Field(
+        None, ge=1, description="how many of the last maps are stacked with the picture; None: all"
+    )
     hidden: int = Field(1024, ge=1, description="units between hypercolumn and histograms")
     dropout: float = Field(0.5, ge=0, lt=1, description="of these units")
     hue_weight: float = Field(5.0, ge=0, description="of hue, times the chroma of the point")
@@ -85,7 +87,7 @@ class ColorizationHypercolumn(Method):
         data.require_colour("colorization_hypercolumn")
         self.trunk = make(in_chans=1)
         self.grey, self.centre = Grey(), Normalise([_GREY_MEAN], [1.0])
-        self.ends = self.trunk.maps(options.ends)
+        self.ends = self.trunk.maps()[-(options.layers or 0) :]
         stacked = 1 + sum(end.channels for end in self.ends)
         self.head = nn.Sequential(
             nn.Linear(stacked, options.hidden),
