@@ -88,6 +88,14 @@ class Backbone(nn.Module):
             )
         return found
 
+    def for_pictures(self) -> Backbone:
+        """The same weights for whole pictures; itself, unless it reads tiles of one size only."""
+        if not hasattr(self.body, "for_pictures"):
+            return self
+        body: Any = self.body
+        whole: Backbone = body.for_pictures(self)
+        return whole
+
     def tokens(
         self,
         x: Tensor,
