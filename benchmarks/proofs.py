@@ -1,13 +1,15 @@
 """Every method learns: trains all small recipes and writes the table of what was measured.
 
-    python benchmarks/proofs.py [--only METHOD,...] [--seeds N] [--data FOLDER] [--runs FOLDER]
+    python benchmarks/proofs.py [--only METHOD,...] [--seeds N] [--finished]
+                                [--data FOLDER] [--runs FOLDER]
 
 The protocol is the same for every method: Doom objects, the recipe's own budget, kNN (k = 20) on
 frozen features of the centre view, beside the same network at random initialisation. A method
 passes with at least 5 points over random initialisation and a 95 % interval above 0, for every
 seed. Linear accuracy (L-BFGS, strength chosen on held-out training pictures) is shown beside it,
-and the same network trained with labels as the yardstick. Results are kept per run, so the table
-can be made again from finished runs; it ends with status 1 where a method fails.
+and the same network trained with labels as the yardstick. Runs are kept: ``--finished`` makes the
+table again from those that have finished and trains nothing. It ends with status 1 where a method
+fails; a method that has not been run is listed as such.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default=",".join(list_methods()))
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--finished", action="store_true", help="train nothing")
     parser.add_argument("--data", type=Path, default=ROOT / "data" / "doom")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "proofs")
     arguments = parser.parse_args()
@@ -42,8 +45,13 @@ def main() -> None:
     rows = []
     for method in arguments.only.split(","):
         for seed in range(arguments.seeds):
-            rows.append(prove(method, seed, objects, arguments.runs / f"{method}-{seed}"))
+            run = arguments.runs / f"{method}-{seed}"
+            if arguments.finished and not RunFolder(run).finished:
+                continue
+            rows.append(prove(method, seed, objects, run))
             print(json.dumps(rows[-1]), flush=True)
+    if not rows:
+        sys.exit(f"no finished run in {arguments.runs}")
     write_table(rows, arguments)
     failed = [r for r in rows if not r["passed"]]
     if failed:
@@ -111,6 +119,9 @@ def write_table(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> No
         some = [r for r in rows if get_method(r["method"]).family == family]
         if some:
             lines += [f"## {title}", "", *_HEADER, *map(_line, some), ""]
+    if missing := [m for m in list_methods() if m not in {r["method"] for r in rows}]:
+        pages = ", ".join(f"[{get_method(m).title}]({m}.md)" for m in missing)
+        lines += ["## Not run", "", f"No proof has been run to its end: {pages}.", ""]
     lines += [
         "## Baselines",
         "",
