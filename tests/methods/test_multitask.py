@@ -142,6 +142,13 @@ def test_a_parts_schedule_counts_its_own_turns():
     assert [method.turns[0].progress(_progress(s), 0).step for s in range(5)] == [0, 1, 1, 2, 2]
 
 
+def test_a_part_may_learn_more_slowly():
+    options = {"rotation": ROTATION, "byol": {**BYOL, "predictor_lr": 10}, "rates": {"byol": 0.1}}
+    groups = _method("rotation+byol", options).parameter_groups()
+    assert [g.lr for g in groups["byol/main"]] == pytest.approx([0.1, 1.0])
+    assert [g.lr for g in groups["rotation/main"]] == [1.0]
+
+
 def test_groups_and_refreshes_are_a_parts_own():
     method = _method("rotation+deepcluster", {"rotation": ROTATION, "deepcluster": CLUSTERS})
 

@@ -56,9 +56,7 @@ class MultiTaskOptions(MethodOptions):
         "None: all read the last map",
     )
     harmonise: tuple[str, ...] = Field(
-        (),
-        description="parts that see lightness in all channels, as colorization does, so that the "
-        "input does not tell the tasks",
+        (), description="parts that see lightness in all channels, as colorization does"
     )
     encode: str | None = Field(
         None, description="part whose input layers the features are taken with; None: the first"
@@ -71,6 +69,7 @@ class MultiTaskOptions(MethodOptions):
     sizes: dict[str, float] = Field(
         {}, description="pictures in a part's turn, as a multiple of the recipe's batch"
     )
+    rates: dict[str, float] = Field({}, description="factors on the learning rates of parts")
 
 
 class MultiTask(Method):
@@ -85,7 +84,7 @@ class MultiTask(Method):
         super().__init__(make, data, options)
         names = list(self.parts)
         self.encoded = options.encode or names[0]
-        for name in (self.encoded, *options.harmonise, *options.sizes):
+        for name in (self.encoded, *options.harmonise, *options.sizes, *options.rates):
             if name not in names:
                 raise FovealError(f"'{name}' is no part here", hint=f"parts: {', '.join(names)}")
         if options.harmonise:
@@ -95,11 +94,11 @@ class MultiTask(Method):
         self.methods = nn.ModuleDict()
         self.turns: list[Part] = []
         for i, (name, kind) in enumerate(self.parts.items()):
-            size, grey = options.sizes.get(name, 1.0), name in options.harmonise
+            size, rate = options.sizes.get(name, 1.0), options.rates.get(name, 1.0)
             own = replace(data, batch=round(data.batch * size))
-            method = kind(SharedMaker(name, self.trunk, mixing), own, getattr(options, name))
-            self.methods[name] = method
-            self.turns.append(Part(name, method, i, len(names), size, grey))
+            maker, grey = SharedMaker(name, self.trunk, mixing), name in options.harmonise
+            self.methods[name] = method = kind(maker, own, getattr(options, name))
+            self.turns.append(Part(name, method, i, len(names), size, rate, grey))
         self.register_buffer("refreshed", torch.zeros(len(names), dtype=torch.int64))
         self.refreshes: list[int] | None = None  # read once: reading from a device waits for it
 
@@ -110,8 +109,8 @@ class MultiTask(Method):
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """That of the part whose turn it is."""
         part = self._due(progress)
-        counted = self.options.statistics == "mixed" or part.name == self.encoded
-        with nullcontext() if counted else buffers_left_alone(self.trunk):
+        counts = self.options.statistics == "mixed" or part.name == self.encoded
+        with nullcontext() if counts else buffers_left_alone(self.trunk):
             out: dict[str, Tensor] = part.method(part.batch(batch), self._own(part, progress))
         return out
 

@@ -23,6 +23,7 @@ class Part:
         method: The method.
         turn, turns: Which steps are its own.
         size: What its batches are multiplied with.
+        rate: What its learning rate is multiplied with.
         grey: Whether it sees lightness instead of colours.
     """
 
@@ -31,6 +32,7 @@ class Part:
     turn: int
     turns: int
     size: float
+    rate: float
     grey: bool
 
     def streams(self) -> dict[str, Stream]:
@@ -48,7 +50,10 @@ class Part:
 
     def parameter_groups(self) -> dict[str, list[Group]]:
         """Its optimisers as the combination's."""
-        return {f"{self.name}/{o}": g for o, g in self.method.parameter_groups().items()}
+        return {
+            f"{self.name}/{optimiser}": [replace(g, lr=g.lr * self.rate) for g in groups]
+            for optimiser, groups in self.method.parameter_groups().items()
+        }
 
     def sample_groups(self) -> dict[str, Tensor]:
         """Its groups by the combination's streams."""
