@@ -35,7 +35,7 @@ def doom() -> Recipe:
     Command: foveal pretrain doom/objects/train --out runs/deepercluster --recipe deepercluster/doom
     Minutes: not timed
     Machine: any
-    Expected: 5 points or more of kNN over random initialisation
+    Expected: not proven yet; the proof asks for 5 points of kNN over random initialisation
     """
     recipe = small()
     options = {

@@ -26,7 +26,7 @@ def doom() -> Recipe:
     Command: foveal pretrain doom/objects/train --out runs/npid --recipe npid/doom
     Minutes: not timed
     Machine: any
-    Expected: 5 points or more of kNN over random initialisation
+    Expected: not proven yet; the proof asks for 5 points of kNN over random initialisation
     """
     view = npid_view(VIEW).model_copy(
         update={"crop": Crop(scale=(0.2, 1.0)), "jitter": DOOM_JITTER, "grey": 0.0}

@@ -36,7 +36,7 @@ def doom() -> Recipe:
     Command: foveal pretrain doom/objects/train --out runs/pirl --recipe pirl/doom
     Minutes: not timed
     Machine: any
-    Expected: 5 points or more of kNN over random initialisation
+    Expected: not proven yet; the proof asks for 5 points of kNN over random initialisation
     """
     recipe = small()
     light = DOOM_JITTER.model_dump(mode="json")

@@ -30,7 +30,7 @@ def doom() -> Recipe:
     Command: foveal pretrain doom/objects/train --out runs/sela --recipe sela/doom
     Minutes: not timed
     Machine: any
-    Expected: 5 points or more of kNN over random initialisation
+    Expected: not proven yet; the proof asks for 5 points of kNN over random initialisation
     """
     recipe = small()
     view = sela_view(VIEW).model_copy(
