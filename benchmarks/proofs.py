@@ -8,8 +8,9 @@ frozen features of the centre view, beside the same network at random initialisa
 passes with at least 5 points over random initialisation and a 95 % interval above 0, for every
 seed. Linear accuracy (L-BFGS, strength chosen on held-out training pictures) is shown beside it,
 and the same network trained with labels as the yardstick. Runs are kept: ``--finished`` makes the
-table again from those that have finished and trains nothing. It ends with status 1 where a method
-fails; a method that has not been run is listed as such.
+table again from what finished runs hold; it trains and measures nothing, and leaves a gap where a
+figure is missing. It ends with status 1 where a method fails; a method that has not been run is
+listed as such.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 
 import foveal
 from foveal.engine.runfolder import RunFolder, environment
+from foveal.exporting.formats import results_of
 from foveal.methods import get_method, list_methods
 from foveal.methods.base import FAMILIES
 
@@ -46,9 +48,12 @@ def main() -> None:
     for method in arguments.only.split(","):
         for seed in range(arguments.seeds):
             run = arguments.runs / f"{method}-{seed}"
-            if arguments.finished and not RunFolder(run).finished:
+            if not arguments.finished:
+                rows.append(prove(method, seed, objects, run))
+            elif RunFolder(run).finished:
+                rows.append(row(method, seed, run, results_of(run)))
+            else:
                 continue
-            rows.append(prove(method, seed, objects, run))
             print(json.dumps(rows[-1]), flush=True)
     if not rows:
         sys.exit(f"no finished run in {arguments.runs}")
@@ -63,28 +68,31 @@ def prove(method: str, seed: int, objects: Path, out: Path) -> dict[str, Any]:
     pile = masks(objects.parent) if get_method(method).needs_masks else objects / "train"
     foveal.pretrain(pile, out, recipe=f"{method}/doom", changes={"seed": seed})
     found = foveal.evaluate(out, objects, protocols=["knn", "linear"], seed=seed)
-    knn, linear = (
-        next(r for r in found if r.protocol == name and r.metric == "top1")
-        for name in ("knn", "linear")
-    )
-    start = knn.baselines["random_init"]
-    outcome = json.loads(RunFolder(out).finished_file.read_text())
+    return row(method, seed, out, [r.to_json() for r in found])
+
+
+def row(method: str, seed: int, run: Path, results: list[dict[str, Any]]) -> dict[str, Any]:
+    """One line of the table; linear figures are None where none were measured."""
+    top1 = {r["protocol"]: r for r in results if r["metric"] == "top1"}
+    knn, linear = top1["knn"], top1.get("linear")
+    start = knn["baselines"]["random_init"]
+    outcome = json.loads(RunFolder(run).finished_file.read_text())
     gain, low = start["difference"], start["difference_interval"][0]
     return {
         "method": method,
         "seed": seed,
-        "knn": knn.value,
-        "interval": knn.interval,
+        "knn": knn["value"],
+        "interval": knn["interval"],
         "random_init": start["value"],
-        "pixels": knn.baselines["pixels"]["value"],
+        "pixels": knn["baselines"]["pixels"]["value"],
         "gain": gain,
         "gain_interval": start["difference_interval"],
-        "linear": linear.value,
-        "linear_random_init": linear.baselines["random_init"]["value"],
-        "linear_pixels": linear.baselines["pixels"]["value"],
+        "linear": linear and linear["value"],
+        "linear_random_init": linear and linear["baselines"]["random_init"]["value"],
+        "linear_pixels": linear and linear["baselines"]["pixels"]["value"],
         "seen": outcome["seen"],
         "minutes": outcome["seconds"] / 60,
-        "n": knn.n,
+        "n": knn["n"],
         "passed": gain >= MARGIN and low > 0,
     }
 
@@ -102,6 +110,8 @@ def write_table(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> No
     command = "python benchmarks/proofs.py"
     if arguments.seeds != 1:
         command += f" --seeds {arguments.seeds}"
+    if arguments.finished:
+        command += " --finished"
     lines = [
         "# Methods, and the proof that each learns",
         "",
@@ -122,11 +132,11 @@ def write_table(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> No
     if missing := [m for m in list_methods() if m not in {r["method"] for r in rows}]:
         pages = ", ".join(f"[{get_method(m).title}]({m}.md)" for m in missing)
         lines += ["## Not run", "", f"No proof has been run to its end: {pages}.", ""]
+    pixels = next((r["linear_pixels"] for r in rows if r["linear_pixels"] is not None), None)
     lines += [
         "## Baselines",
         "",
-        f"Raw pixels (their mean removed): kNN {_p(rows[0]['pixels'])}, linear "
-        f"{_p(rows[0]['linear_pixels'])}.",
+        f"Raw pixels (their mean removed): kNN {_p(rows[0]['pixels'])}, linear {_p(pixels)}.",
         "The row *with labels* above is the same small network trained on the labels of the same",
         "pictures for a similar budget: what the other rows are short of.",
         "",
@@ -162,8 +172,8 @@ def _line(r: dict[str, Any]) -> str:
     )
 
 
-def _p(share: float) -> str:
-    return f"{100 * share:.1f}"
+def _p(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
 
 
 def _today() -> str:
