@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from foveal.recipe import Network, Optimiser, Recipe, Schedule
 from foveal.recipes import deepcluster
-from foveal.recipes._small import VIEW, small_recipe
-from foveal.views.presets import center_view
-from foveal.views.spec import Crop, View
 
 
 def small() -> Recipe:
@@ -17,16 +14,7 @@ def small() -> Recipe:
     Machine: any
     Expected: no number for data nobody knows; the proof, 5 points or more, is deepercluster/doom
     """
-    options = {
-        "view": View(size=VIEW, crop=Crop(scale=(0.2, 1.0))).model_dump(mode="json"),
-        "cluster_view": center_view(VIEW, 1.0, "bilinear").model_dump(mode="json"),
-        "clusters": None,
-        "every": 2.0,
-        "pca": 64,
-        "sobel": False,
-    }
-    adamw = Optimiser(name="adamw", lr=1e-3, scaling="none", weight_decay=0.05, exclude_1d=True)
-    return small_recipe("deepercluster", options, batch=64, optimiser=adamw)
+    return deepcluster.small().model_copy(update={"method": "deepercluster"})
 
 
 def doom() -> Recipe:
@@ -37,11 +25,7 @@ def doom() -> Recipe:
     Machine: any
     Expected: not proven yet; the proof asks for 5 points of kNN over random initialisation
     """
-    recipe = small()
-    options = {
-        **recipe.options, "view": deepcluster.doom().options["view"], "clusters": 200,
-    }  # fmt: skip
-    return recipe.model_copy(update={"options": options, "epochs": 8.0})
+    return deepcluster.doom().model_copy(update={"method": "deepercluster", "epochs": 8.0})
 
 
 def imagenet() -> Recipe:
