@@ -32,10 +32,10 @@ def step(m, b, number=0):
 def test_the_constant_is_set_once():
     m, b = method(negatives=8), batch()
     step(m, b)
-    first = m.z_constant.clone()
+    first = m.partition.value.clone()
     assert first > 0
     step(m, b, number=1)
-    assert torch.equal(m.z_constant, first)
+    assert torch.equal(m.partition.value, first)
 
 
 def test_the_bank_is_compared_before_it_is_written():

@@ -67,10 +67,10 @@ def test_both_branches_are_compared_and_only_the_picture_is_remembered(form):
     expected = 0.5 * losses.log["other"] + 0.5 * losses.log["picture"]
     assert torch.allclose(losses.loss, expected)
     assert torch.allclose(m.bank.rows[:4], losses.rows["z"], atol=1e-6)
-    constant = m.z_constant.clone()
+    constant = m.partition.value.clone()
     assert (constant > 0) == (form == "nce")
     step(m, b, number=1)
-    assert torch.equal(m.z_constant, constant)
+    assert torch.equal(m.partition.value, constant)
 
 
 def test_the_balance_takes_one_branch_alone():

@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+
+from foveal.core import ranks
 
 
 def nce(logits_BM: Tensor, *, log_z: Tensor, rows: int) -> Tensor:
@@ -49,3 +51,25 @@ def info_nce_first(logits_BM: Tensor) -> Tensor:
 def log_partition(logits_BM: Tensor, rows: int) -> Tensor:
     """Logarithm of Z = N times the mean of exp(s) over a batch, positives included; scalar."""
     return logits_BM.flatten().logsumexp(0) - math.log(logits_BM.numel()) + math.log(rows)
+
+
+class Partition(nn.Module):
+    """The constant Z of ``nce``: estimated at the first step over all ranks, then never again."""
+
+    value: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("value", torch.tensor(-1.0))  # unset: Z itself is positive
+
+    def at(self, step: int, logits_BM: Tensor, rows: int) -> Tensor:
+        """Z for this step; from this step's own similarities if it is the first."""
+        if step > 0:
+            return self.value
+        return ranks.mean_over_ranks(log_partition(logits_BM, rows).exp())
+
+    @torch.no_grad()
+    def keep(self, step: int, value: Tensor) -> None:
+        """After the first step: what it used (the mean over ranks and micro-batches)."""
+        if step == 0:
+            self.value.copy_(value)

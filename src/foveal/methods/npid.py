@@ -19,17 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foveal.backbones.encoder import Encoder
-from foveal.core import ranks
 from foveal.core.batch import Batch
 from foveal.core.progress import Progress
 from foveal.losses.bank import MemoryBank
 from foveal.losses.infonce import info_nce
-from foveal.losses.nce import log_partition, nce
+from foveal.losses.nce import Partition, nce
 from foveal.methods.base import BackboneMaker, DataInfo, Losses, Method, MethodOptions, Stream
 from foveal.views.presets import npid_view
 from foveal.views.spec import View
-
-_UNSET = -1.0
 
 
 class NPIDOptions(MethodOptions):
@@ -53,7 +50,6 @@ class NPID(Method):
     title = "NPID"
     paper = "arXiv 1805.01978"
     family = "similarity"
-    z_constant: Tensor
 
     def __init__(self, make: BackboneMaker, data: DataInfo, options: NPIDOptions) -> None:
         super().__init__(make, data, options)
@@ -69,8 +65,7 @@ class NPID(Method):
         )
         # More would only repeat the same rows.
         self.negatives = min(options.negatives, data.samples)
-        # Z of NCE: unset until the first step has estimated it.
-        self.register_buffer("z_constant", torch.tensor(_UNSET))
+        self.partition = Partition()
 
     def streams(self) -> dict[str, Stream]:
         """One view a picture."""
@@ -85,12 +80,11 @@ class NPID(Method):
         o, main = self.options, batch["main"]
         z_BD = F.normalize(out["z"], dim=1)
         own_B1 = main.index[:, None]
-        z_constant = self.z_constant
+        z_constant = self.partition.value
         if self.negatives:
             drawn = main.integers("negatives", len(self.bank), (self.negatives,))
             logits = self.bank.similarity(z_BD, torch.cat([own_B1, drawn], 1)) / o.temperature
-            if progress.step == 0:
-                z_constant = ranks.mean_over_ranks(log_partition(logits, len(self.bank)).exp())
+            z_constant = self.partition.at(progress.step, logits, len(self.bank))
             loss = nce(logits, log_z=z_constant.log(), rows=len(self.bank))
             right_B = logits.detach().argmax(1) == 0
         else:
@@ -115,8 +109,7 @@ class NPID(Method):
     ) -> None:
         """Writes the batch into the bank, after it was compared with the old rows."""
         self.bank.update(rows["index"], rows["z"])
-        if progress.step == 0:
-            self.z_constant.copy_(means["z_constant"])
+        self.partition.keep(progress.step, means["z_constant"])
 
     def encoder(self) -> Encoder:
         """The trunk."""

@@ -20,18 +20,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foveal.backbones.encoder import Encoder
-from foveal.core import ranks
 from foveal.core.batch import Batch
 from foveal.core.progress import Progress
 from foveal.losses.bank import MemoryBank
-from foveal.losses.nce import info_nce_first, log_partition, nce, softmax_nce
+from foveal.losses.nce import Partition, info_nce_first, nce, softmax_nce
 from foveal.methods.base import BackboneMaker, DataInfo, Losses, Method, MethodOptions, Stream
 from foveal.methods.rotation import turn_each
 from foveal.methods.tiles import TileHead, TileHeadOptions, tile_features
 from foveal.views.presets import pirl_views
 from foveal.views.spec import View
-
-_UNSET = -1.0
 
 
 class PIRLOptions(MethodOptions):
@@ -66,7 +63,6 @@ class PIRL(Method):
     title = "PIRL"
     paper = "arXiv 1912.01991"
     family = "similarity"
-    z_constant: Tensor
 
     def __init__(self, make: BackboneMaker, data: DataInfo, options: PIRLOptions) -> None:
         super().__init__(make, data, options)
@@ -90,7 +86,7 @@ class PIRL(Method):
             half=options.half,
         )
         self.negatives = min(options.negatives, data.samples)
-        self.register_buffer("z_constant", torch.tensor(_UNSET))
+        self.partition = Partition()
 
     def streams(self) -> dict[str, Stream]:
         """A picture, and what is transformed, cut independently."""
@@ -105,16 +101,15 @@ class PIRL(Method):
     def loss(self, out: dict[str, Tensor], batch: Batch, progress: Progress) -> Losses:
         """Both comparisons with the bank's old row, weighted (equation 5)."""
         o, main = self.options, batch["main"]
-        z_constant, logits = self.z_constant, {}
+        z_constant, logits = self.partition.value, {}
         for branch in ("other", "picture"):
             drawn = main.integers(f"negatives {branch}", len(self.bank), (self.negatives,))
             candidates = torch.cat([main.index[:, None], drawn], 1)
             similarity = self.bank.similarity(F.normalize(out[branch], dim=1), candidates)
             logits[branch] = similarity / o.temperature
-        if o.form == "nce" and progress.step == 0:
+        if o.form == "nce":
             # From the transformed branch, which the released code computes first.
-            found = log_partition(logits["other"], len(self.bank)).exp()
-            z_constant = ranks.mean_over_ranks(found)
+            z_constant = self.partition.at(progress.step, logits["other"], len(self.bank))
         other, picture = (self._compared(logits[b], z_constant) for b in ("other", "picture"))
         log = {
             f"{branch}_accuracy": (x.detach().argmax(1) == 0).float().mean()
@@ -133,8 +128,7 @@ class PIRL(Method):
     ) -> None:
         """The picture's embedding moves its row; the transformed one never does."""
         self.bank.update(rows["index"], rows["z"])
-        if progress.step == 0:
-            self.z_constant.copy_(means["z_constant"])
+        self.partition.keep(progress.step, means["z_constant"])
 
     def encoder(self) -> Encoder:
         """The trunk."""
