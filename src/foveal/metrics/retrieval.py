@@ -41,9 +41,9 @@ def first_right(
 
 def recall_at_k(features_ND: Tensor, labels_N: Tensor, ks: Sequence[int]) -> dict[int, float]:
     """Share of pictures with one of their class among the k nearest others, by k."""
-    place = first_right(features_ND, labels_N, max(ks)) if min(ks) > 0 else None
-    if place is None:
+    if min(ks) < 1:
         raise FovealError(f"recall@{min(ks)}: k is at least 1")
+    place = first_right(features_ND, labels_N, max(ks))
     return {k: float((place < k).double().mean()) for k in ks}
 
 
