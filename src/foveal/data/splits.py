@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from foveal.core import rng
 from foveal.data.files import FileSource, open_folder, peeked
 from foveal.data.sources import Source, Subset, open_source
+from foveal.data.voc import is_voc, voc_splits
 from foveal.errors import FovealError
 
 _TEST_NAMES = ("test", "val", "valid", "validation")
@@ -21,7 +22,9 @@ _LAYOUT = "DATA/train/CLASS/*.jpg with DATA/test/CLASS/*.jpg, or DATA/CLASS/*.jp
 def load_splits(data: Any, *, seed: int = 0, channels: int | None = None) -> tuple[Source, Source]:
     """The training and the test part of labelled pictures.
 
-    A folder with ``train`` and ``test`` (or ``val``, ``valid``, ``validation``) is taken as it is.
+    A folder with ``train`` and ``test`` (or ``val``, ``valid``, ``validation``) is taken as it is,
+    and so is one in PASCAL VOC's layout (``foveal.data.voc``), whose pictures hold several classes:
+    they have ``marks`` instead of ``labels``.
     Of anything else that ``open_source`` reads and that has labels, a fifth of every class (at
     least one picture) is held out, chosen by ``seed``; pictures without a label are left out.
 
@@ -38,6 +41,8 @@ def load_splits(data: Any, *, seed: int = 0, channels: int | None = None) -> tup
         FovealError: There are no classes, only one, a class with a single picture where a part
             has to be held out, or a class that only the test part has.
     """
+    if isinstance(data, str | Path) and is_voc(Path(data).expanduser()):
+        return voc_splits(Path(data).expanduser(), channels=channels)
     folders = _split_folders(data)
     if folders is not None:
         return _given(str(data), *folders, channels)
