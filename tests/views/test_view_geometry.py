@@ -28,6 +28,7 @@ IDS = (Y * WIDTH + X).astype(np.int32)
 AFFINE = Affine(p=0.8, rotation=40, translation=0.1, scale=(0.8, 1.4), shear=(8, 8))
 VIEWS = {
     "crop": View(size=40, flip=0.5),
+    "whole": View(size=40, crop=Crop(kind="whole"), flip=0.5),
     "padded": View(size=56, crop=Crop(kind="pad_random", pad=6)),
     "turned": View(size=40, flip=0.5, turns=(0, 1, 2, 3)),
     "zero": View(size=40, crop=Crop(scale=(0.4, 1)), affine=AFFINE, turns=(0, 1, 2, 3)),

@@ -121,7 +121,7 @@ def test_the_crop_is_that_of_torchvision(size, scale, ratio):
 
 @settings(deadline=None)
 @given(
-    st.sampled_from(["random_resized", "clipped", "center", "resize_random"]),
+    st.sampled_from(["random_resized", "clipped", "center", "resize_random", "whole"]),
     st.integers(1, 300),
     st.integers(1, 300),
     st.integers(0, 2**40),
@@ -135,6 +135,13 @@ def test_regions_lie_in_the_picture(kind, height, width, position):
 
 
 def test_fixed_crops():
+    whole = View(size=16, crop=Crop(kind="whole"))
+    assert sample(whole, KEY, np.arange(1), np.array([[50, 70]]))[0, 0, :4].tolist() == [
+        0,
+        0,
+        50,
+        70,
+    ]
     center = draw(View(size=16, crop=Crop(kind="center", fraction=0.8)), 5)
     assert set(center["height"]) == {np.float32(40)} == set(center["width"])
     assert set(center["top"]) == {np.float32(5)} and set(center["left"]) == {np.float32(20)}

@@ -88,7 +88,7 @@ ORDERS = np.array(
 )
 AS_LISTED = 0.0  # ORDERS[0] is (0, 1, 2, 3)
 
-KINDS = ("random_resized", "clipped", "center", "resize_random", "pad_random")
+KINDS = ("random_resized", "clipped", "center", "resize_random", "pad_random", "whole")
 BORDERS = ("zero", "reflect", "picture")
 
 # Indices into ``parameters``.

@@ -41,10 +41,11 @@ class Crop(_Frozen):
         RandomResizedCrop; Inception). ``clipped``: the same draw, once, cut to the picture (BYOL).
         ``center``: the central square of ``fraction`` of the short side. ``resize_random``: short
         side brought to ``resize``, then a random square (the probes of RotNet). ``pad_random``:
-        zero padding by ``pad`` pixels, then a random square without resampling (CIFAR).
+        zero padding by ``pad`` pixels, then a random square without resampling (CIFAR). ``whole``:
+        all of the picture, squashed to a square (the frozen tasks of Goyal et al. 2019).
     """
 
-    kind: Literal["random_resized", "clipped", "center", "resize_random", "pad_random"] = (
+    kind: Literal["random_resized", "clipped", "center", "resize_random", "pad_random", "whole"] = (
         "random_resized"
     )
     scale: Range = Field((0.08, 1.0), description="share of the area, min and max")

@@ -76,6 +76,11 @@ def _region(p: Any, k0: Any, k1: Any, position: Any, height: Any, width: Any, ro
         row[lay.C_HEIGHT] = h
         row[lay.C_WIDTH] = w
         return
+    if kind == 5:
+        row[lay.C_TOP] = row[lay.C_LEFT] = 0
+        row[lay.C_HEIGHT] = height
+        row[lay.C_WIDTH] = width
+        return
     _uniforms(k0, k1, position, 0, 0, u, 0)
     short = float(min(height, width))
     if kind == 2:

@@ -1,0 +1,168 @@
+"""Objects in pictures: Pascal VOC's XML and COCO's JSON, in one form.
+
+Layouts: Everingham et al., "The Pascal Visual Object Classes (VOC) Challenge", IJCV 2010; Lin et
+al., "Microsoft COCO: common objects in context", ECCV 2014.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveal.data.files import FileSource
+from foveal.errors import FovealError
+
+_COCO = "annotations/instances_train2017.json, train2017/*.jpg and the same for val2017"
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The objects of one picture.
+
+    Attributes:
+        corners: Left, top, right, bottom, float64 [M, 4]; continuous, counted from the corner of
+            the first pixel: a box over the first pixel alone is (0, 0, 1, 1).
+        label: Number of the class, counted from 0, int64 [M].
+        difficult: Not to be counted (VOC: difficult, COCO: crowd), bool [M].
+        area: Pixels, float64 [M]: of the mask where the data say, else of the box.
+    """
+
+    corners: NDArray[np.float64]
+    label: NDArray[np.int64]
+    difficult: NDArray[np.bool_]
+    area: NDArray[np.float64]
+
+
+def read_voc_boxes(path: Path, names: Sequence[str]) -> Boxes:
+    """The objects of one VOC annotation (pixels from 1, both ends inside).
+
+    Raises:
+        FovealError: The file is missing or not such an annotation, or names another class.
+    """
+    number = {name: i for i, name in enumerate(names)}
+    corners, labels, difficult = [], [], []
+    try:
+        for item in ElementTree.parse(path).getroot().iter("object"):
+            box = item.find("bndbox")
+            if box is None:
+                raise ValueError("an object without bndbox")
+            left, top, right, bottom = (
+                float(box.findtext(tag, "?")) for tag in ("xmin", "ymin", "xmax", "ymax")
+            )
+            if right < left or bottom < top:
+                raise ValueError(f"a box from ({left}, {top}) to ({right}, {bottom})")
+            name = item.findtext("name", "").strip()
+            if name not in number:
+                raise ValueError(f"an object of class '{name}', which is none of the {len(names)}")
+            corners.append((left - 1, top - 1, right, bottom))
+            labels.append(number[name])
+            difficult.append(item.findtext("difficult", "0").strip() == "1")
+    except (OSError, ValueError, ElementTree.ParseError) as error:
+        raise FovealError(
+            f"{path} cannot be read as a VOC annotation: {error}",
+            hint="object/name, object/bndbox/xmin ... ymax; classes.txt lists classes that are "
+            "not VOC's own",
+        ) from None
+    found = np.array(corners, np.float64).reshape(-1, 4)
+    area = np.prod(found[:, 2:] - found[:, :2], axis=1)
+    return Boxes(found, np.array(labels, np.int64), np.array(difficult, bool), area)
+
+
+class CocoSource(FileSource):
+    """Pictures of one COCO JSON file.
+
+    Attributes:
+        things: Names of the classes, in the order of their ids.
+        category_ids: The ids, in the same order.
+    """
+
+    def __init__(self, root: str, json_file: Path, folder: Path) -> None:
+        try:
+            about = json.loads(json_file.read_text(encoding="utf-8"))
+            images: list[dict[str, Any]] = sorted(about["images"], key=lambda image: image["id"])
+            categories = sorted(about["categories"], key=lambda category: category["id"])
+            self._boxes = _coco_boxes(about["annotations"], images, categories)
+            names = [image["file_name"] for image in images]
+            self.things = [str(category["name"]) for category in categories]
+            self.category_ids = [int(category["id"]) for category in categories]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise FovealError(
+                f"{json_file} cannot be read as COCO annotations ({error!r})",
+                hint="images (id, file_name), annotations (image_id, category_id, bbox), "
+                "categories (id, name)",
+            ) from None
+        super().__init__(root, [folder / name for name in names], names)
+        self.annotations = json_file
+
+    def boxes(self, i: int) -> Boxes:
+        """The objects of a picture."""
+        return self._boxes[i]
+
+    def fingerprint(self) -> str:
+        """See ``Source``; the annotations count too."""
+        stat = self.annotations.stat()
+        return f"{super().fingerprint()}-{stat.st_size}-{stat.st_mtime_ns}"
+
+
+def _coco_boxes(
+    annotations: list[dict[str, Any]],
+    images: list[dict[str, Any]],
+    categories: list[dict[str, Any]],
+) -> list[Boxes]:
+    number = {category["id"]: i for i, category in enumerate(categories)}
+    by_image: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in images}
+    for each in annotations:
+        by_image[each["image_id"]].append(each)
+    found = []
+    for image in images:
+        own = by_image[image["id"]]
+        xywh = np.array([each["bbox"] for each in own], np.float64).reshape(-1, 4)
+        found.append(
+            Boxes(
+                np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1),
+                np.array([number[each["category_id"]] for each in own], np.int64),
+                np.array([bool(each.get("iscrowd", 0)) for each in own], bool),
+                np.array([each.get("area", each["bbox"][2] * each["bbox"][3]) for each in own]),
+            )
+        )
+    return found
+
+
+def is_coco(folder: Path) -> bool:
+    """Whether a folder has COCO's layout."""
+    return any((folder / "annotations").glob("instances_*.json"))
+
+
+def open_coco(text: str, folder: Path) -> tuple[CocoSource, CocoSource]:
+    """The training and the validation part of a folder in COCO's layout.
+
+    Raises:
+        FovealError: A file is missing or wrong.
+    """
+    parts = []
+    for part in ("train", "val"):
+        files = sorted((folder / "annotations").glob(f"instances_{part}*.json"))
+        if len(files) != 1:
+            raise FovealError(
+                f"{folder / 'annotations'} holds {len(files)} files instances_{part}*.json, and "
+                "one is needed",
+                hint=_COCO,
+            )
+        year = files[0].stem.removeprefix("instances_")
+        pictures = next((folder / n for n in (year, "images") if (folder / n).is_dir()), None)
+        if pictures is None:
+            raise FovealError(
+                f"{folder} has no {year}/ with the pictures of {files[0].name}", hint=_COCO
+            )
+        parts.append(CocoSource(f"{text}/{year}", files[0], pictures))
+    train, val = parts
+    if train.things != val.things:
+        raise FovealError(f"the two files in {folder / 'annotations'} have different categories")
+    return train, val

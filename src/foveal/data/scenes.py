@@ -1,0 +1,216 @@
+"""Pictures with something known of every pixel or object: segmentation, depth, normals, boxes.
+
+Three layouts: Pascal VOC's (also with depth and the camera, as ``foveal data doom`` writes it),
+COCO's (boxes alone) and the labelled set of NYUv2.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from foveal.core.files import read_json
+from foveal.data.boxes import Boxes, is_coco, open_coco, read_voc_boxes
+from foveal.data.camera import Camera, normals_from_depth
+from foveal.data.files import FileSource
+from foveal.data.images import read_bytes
+from foveal.data.nyu import is_nyu, open_nyu
+from foveal.data.sources import Source
+from foveal.errors import BadImage, FovealError
+
+VOID = 255
+VOC_CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
+    "tvmonitor",
+)  # fmt: skip
+_LAYOUTS = {
+    "segmentation": "DATA/JPEGImages/ID.jpg, DATA/SegmentationClass/ID.png (palette numbers, 255 "
+    "left out) and DATA/ImageSets/Segmentation/{train,val}.txt",
+    "depth": "the same with DATA/Depth/ID.png (16 bit, 0 unknown), or nyu_depth_v2_labeled.mat and "
+    "splits.mat",
+    "normals": "as for depth, with the camera in DATA/intrinsics.json (fx, fy, cx, cy)",
+    "boxes": "DATA/JPEGImages/ID.jpg, DATA/Annotations/ID.xml and "
+    "DATA/ImageSets/Main/{train,val}.txt (or trainval, test); or COCO's annotations/*.json",
+}
+
+
+class Scenes(Source, Protocol):
+    """A source that knows more of its pictures. What it does not know raises ``FovealError``.
+
+    Attributes:
+        things: Names of the classes of objects; a segmentation counts them from 1, 0 is the rest.
+        unit: Of the depth.
+    """
+
+    things: list[str]
+    unit: str
+
+    def segmentation(self, i: int) -> NDArray[np.uint8]:
+        """Numbers of classes, uint8 [H, W]; 255 is left out."""
+        ...
+
+    def depth(self, i: int) -> NDArray[np.float32]:
+        """Depth along the optical axis, float32 [H, W]; 0 unknown."""
+        ...
+
+    def normals(self, i: int) -> NDArray[np.float32]:
+        """Unit normals (x right, y down, z ahead), float32 [H, W, 3]; zero vectors unknown."""
+        ...
+
+
+class Annotated(Source, Protocol):
+    """A source that knows the objects in its pictures.
+
+    Attributes:
+        things: Names of their classes.
+    """
+
+    things: list[str]
+
+    def boxes(self, i: int) -> Boxes:
+        """The objects of a picture."""
+        ...
+
+
+def open_scenes(data: Any, kind: str) -> tuple[Scenes, Scenes]:
+    """The training and the test part of pictures with ``segmentation``, ``depth`` or ``normals``.
+
+    Raises:
+        FovealError: A file is missing or wrong; names it and the layout.
+    """
+    text, folder = _folder(data, kind)
+    if is_nyu(folder):
+        return open_nyu(text, folder)
+    train, test = _open_voc(text, folder, "Segmentation", kind, (("train", "val"),))
+    for part in (train, test):
+        # The first picture speaks for its part: a wrong layout is told before anything is computed.
+        getattr(part, kind)(0)
+    return train, test
+
+
+def open_boxes(data: Any) -> tuple[Annotated, Annotated]:
+    """The training and the test part of pictures with boxes.
+
+    VOC07's trainval and test where both lists are there, else train and val.
+
+    Raises:
+        FovealError: A file is missing or wrong; names it and the layout.
+    """
+    text, folder = _folder(data, "boxes")
+    if is_coco(folder) and not (folder / "Annotations").is_dir():
+        return open_coco(text, folder)
+    parts = _open_voc(text, folder, "Main", "boxes", (("trainval", "test"), ("train", "val")))
+    for part in parts:
+        part.boxes(0)
+    return parts
+
+
+class VocScenes(FileSource):
+    """Pictures of one list in Pascal VOC's layout."""
+
+    def __init__(self, root: str, folder: Path, ids: list[str], things: list[str]) -> None:
+        paths = [folder / "JPEGImages" / f"{name}.jpg" for name in ids]
+        super().__init__(root, paths, [f"{name}.jpg" for name in ids])
+        self.folder, self.ids, self.things = folder, ids, things
+        camera = folder / "intrinsics.json"
+        self._about: dict[str, Any] = read_json(camera) if camera.is_file() else {}
+        self.unit = str(self._about.get("depth", {}).get("unit", "unit of the file"))
+
+    def segmentation(self, i: int) -> NDArray[np.uint8]:
+        """See ``Scenes``."""
+        image = self._target(i, "SegmentationClass", "segmentation")
+        if image.mode not in ("P", "L"):
+            raise self._wrong(i, "SegmentationClass", f"is {image.mode}, not numbers of classes")
+        numbers = np.array(image)
+        highest = int(numbers[numbers != VOID].max(initial=0))
+        if highest > len(self.things):
+            raise self._wrong(i, "SegmentationClass",
+                              f"holds class {highest}; there are {len(self.things)}")  # fmt: skip
+        return numbers
+
+    def depth(self, i: int) -> NDArray[np.float32]:
+        """See ``Scenes``."""
+        image = self._target(i, "Depth", "depth")
+        if not image.mode.startswith("I"):
+            raise self._wrong(i, "Depth", f"is {image.mode}, not 16 bits of grey", "depth")
+        return np.array(image).astype(np.float32)
+
+    def normals(self, i: int) -> NDArray[np.float32]:
+        """See ``Scenes``."""
+        try:
+            fx, fy, cx, cy = (float(self._about[key]) for key in ("fx", "fy", "cx", "cy"))
+            step = float(self._about.get("depth", {}).get("step", 0))
+        except (KeyError, TypeError, ValueError):
+            raise FovealError(
+                f"{self.folder / 'intrinsics.json'} does not say fx, fy, cx and cy, and normals "
+                "come from depth and the camera",
+                hint=_LAYOUTS["normals"],
+            ) from None
+        return normals_from_depth(self.depth(i), Camera(fx, fy, cx, cy, step))
+
+    def boxes(self, i: int) -> Boxes:
+        """See ``Annotated``."""
+        return read_voc_boxes(self.folder / "Annotations" / f"{self.ids[i]}.xml", self.things)
+
+    def _target(self, i: int, folder: str, kind: str) -> Image.Image:
+        path = self.folder / folder / f"{self.ids[i]}.png"
+        try:
+            image = Image.open(io.BytesIO(read_bytes(path)))
+            image.load()
+            return image
+        except (BadImage, OSError, SyntaxError) as error:
+            reason = getattr(error, "message", str(error))
+            raise FovealError(f"{path}: {reason}", hint=_LAYOUTS[kind]) from None
+
+    def _wrong(self, i: int, folder: str, what: str, kind: str = "segmentation") -> FovealError:
+        path = self.folder / folder / f"{self.ids[i]}.png"
+        return FovealError(f"{path} {what}", hint=_LAYOUTS[kind])
+
+
+def _folder(data: Any, kind: str) -> tuple[str, Path]:
+    if not isinstance(data, str | Path) or not Path(data).expanduser().is_dir():
+        raise FovealError(f"{data} is no folder with {kind}", hint=_LAYOUTS[kind])
+    return str(data), Path(data).expanduser()
+
+
+def _open_voc(
+    text: str, folder: Path, lists: str, kind: str, splits: tuple[tuple[str, str], ...]
+) -> tuple[VocScenes, VocScenes]:
+    if not (folder / "JPEGImages").is_dir():
+        below = sorted(p.parent for p in folder.glob("VOC*/**/JPEGImages"))
+        raise FovealError(
+            f"{folder} holds no JPEGImages/: it has not the layout for {kind}",
+            hint=f"--data {below[0]}" if below else _LAYOUTS[kind],
+        )
+    there = folder / "ImageSets" / lists
+    for split in splits:
+        if all((there / f"{name}.txt").is_file() for name in split):
+            break
+    else:
+        wanted = " or ".join(f"{a}.txt with {b}.txt" for a, b in splits)
+        raise FovealError(f"{there} does not hold {wanted}", hint=_LAYOUTS[kind])
+    own = folder / "classes.txt"
+    things = list(VOC_CLASSES)
+    if own.is_file():
+        lines = own.read_text(encoding="utf-8").splitlines()
+        things = [line.strip() for line in lines if line.strip()]
+    first, second = (
+        VocScenes(f"{text}/{name}", folder, _ids(there / f"{name}.txt"), things) for name in split
+    )
+    return first, second
+
+
+def _ids(path: Path) -> list[str]:
+    """First word of every line: lists of one class have a second."""
+    ids = [
+        line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+    ]
+    if not ids:
+        raise FovealError(f"{path} lists no pictures", hint="one name a line, without .jpg")
+    return ids
