@@ -91,6 +91,26 @@ class Cache(_Frozen):
     )
 
 
+class Labels(_Frozen):
+    """Which labels the run may see, training and online probe alike; nothing said: all there are.
+
+    The names are kept in ``RUN/labels.txt``, predictions in ``RUN/predicted.csv``.
+    """
+
+    per_class: int | None = Field(None, ge=1, description="of so many pictures of every class")
+    share: float | None = Field(None, gt=0, le=1, description="of this share of every class")
+    seed: int = Field(0, ge=0, description="of the choice; not the run's, so that runs share it")
+    file: str | None = Field(None, description="of the pictures this file names, one a line")
+    predicted: str | None = Field(None, description="classes for all others: a .csv of name, label")
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> Labels:
+        chosen = [n for n in ("per_class", "share", "file") if getattr(self, n) is not None]
+        if len(chosen) > 1:
+            raise ValueError(f"{' and '.join(chosen)} choose labels in different ways: one of them")
+        return self
+
+
 class Machine(_Frozen):
     """How, not what: may change between a run and its resumption."""
 
@@ -135,6 +155,7 @@ class Recipe(_Frozen):
     init_min_share: float = Field(0.95, ge=0, le=1, description="share that must match")
     evaluation: Evaluation = Evaluation()
     cache: Cache = Cache()
+    labels: Labels = Labels()
     machine: Machine = Machine()
 
     @model_validator(mode="after")

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from foveal.errors import FovealError
+
 
 def cache_home() -> Path:
     """The user's folder for what can be made again."""
@@ -42,6 +44,18 @@ def write_text(path: str | Path, text: str) -> None:
     """Writes UTF-8 text atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a UTF-8 file, whatever its first bytes (Windows writes a mark there).
+
+    Raises:
+        FovealError: It cannot be read, or is no text.
+    """
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FovealError(f"{path} cannot be read: {error}", hint="check the path") from None
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.core import rng
+from foveal.core.files import read_text
 from foveal.data.sources import Source
 from foveal.errors import FovealError
 
@@ -96,7 +97,7 @@ def rows_of_names(source: Source, path: str | Path) -> NDArray[np.int64]:
     Raises:
         FovealError: No such file, an empty one, names the source does not have or has twice.
     """
-    lines = (line.strip() for line in _read(path).splitlines())
+    lines = (line.strip() for line in read_text(path).splitlines())
     names = [line for line in lines if line and not line.startswith("#")]
     if not names:
         raise FovealError(f"{path} names no pictures", hint="one name a line")
@@ -123,7 +124,7 @@ def read_predictions(source: Source, path: str | Path) -> NDArray[np.int64]:
     Raises:
         FovealError: No such file, no such columns, a class or a picture the source does not have.
     """
-    rows = list(csv.DictReader(io.StringIO(_read(path))))
+    rows = list(csv.DictReader(io.StringIO(read_text(path))))
     if not rows or not {"name", "label"} <= rows[0].keys():
         raise FovealError(
             f"{path} is no table of predictions (columns {', '.join(_COLUMNS)})",
@@ -166,13 +167,6 @@ def _find(source: Source, names: Sequence[str], path: str | Path) -> NDArray[np.
         twice = next(source.name(i) for i, n in Counter(rows.tolist()).items() if n > 1)
         raise FovealError(f"{path} names {twice} more than once", hint="name each picture once")
     return rows
-
-
-def _read(path: str | Path) -> str:
-    try:
-        return Path(path).expanduser().read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FovealError(f"{path} cannot be read: {error}", hint="check the path") from None
 
 
 def _some(names: Sequence[str]) -> str:

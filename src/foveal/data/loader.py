@@ -57,6 +57,10 @@ class Table:
     def __len__(self) -> int:
         return len(self.image)
 
+    def drawn_by(self, stream: StreamPlan) -> int:
+        """Samples in one pass of a stream."""
+        return int((self.label >= 0).sum()) if stream.labelled else len(self)
+
     def read(self, sample: int) -> tuple[NDArray[np.uint8], Box | None]:
         """The picture of one sample, [H, W, C], and the sample's region in it.
 

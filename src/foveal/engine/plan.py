@@ -35,6 +35,7 @@ def make_plan(
     method: str | None = None,
     backbone: str | None = None,
     budget: dict[str, Any] | None = None,
+    labelled: int | None = None,
 ) -> Plan:
     """Chooses what the user left open, starting from the method's small recipe.
 
@@ -43,11 +44,14 @@ def make_plan(
         method: The user's method, if any.
         backbone: The user's trunk, if any.
         budget: ``{"epochs": E}`` or ``{"minutes": M}``; None: chosen here.
+        labelled: For a method that learns from labels, the pictures that have one: its epochs are
+            passes over them.
     """
-    count = len(report.good)
+    count = len(report.good) if labelled is None else labelled
     if count < 2:
         raise FovealError(
-            f"{count} readable picture{'s' if count != 1 else ''}: there is nothing to compare",
+            f"{count} {'readable' if labelled is None else 'labelled'} "
+            f"picture{'s' if count != 1 else ''}: there is nothing to compare",
             hint="point at a folder with at least a few hundred pictures",
         )
     short = report.short_side

@@ -28,13 +28,15 @@ from foveal.engine.build import (
     make_fabric,
 )
 from foveal.engine.cachetier import as_recorded, check_ranks_agree, decided, pixels_of
+from foveal.engine.labels import limited, seen_labels
 from foveal.engine.plan import make_plan, options_without_colour
 from foveal.engine.runfolder import Outcome, RunFolder
 from foveal.engine.screen import ProgressScreen
 from foveal.engine.trainer import Trainer
 from foveal.errors import FovealError
+from foveal.methods import get_method
 from foveal.methods.base import Method
-from foveal.recipe import Recipe, override
+from foveal.recipe import Labels, Recipe, override, validated
 from foveal.recipes import get_recipe
 
 
@@ -124,12 +126,12 @@ def train(
     if folder.exists:
         reasons: list[str] = []
     else:
-        recipe, reasons = resolve(wish, report)
+        recipe, reasons = resolve(wish, report, source)
     if recipe.channels is not None and recipe.channels != source.channels:
         source = open_source(data, channels=recipe.channels)
         report = scan(source)
     check_bad_share(report.bad, report.scanned, recipe.max_bad)
-    screen.say(_found(report, folder))
+    screen.say(_found(report, folder, get_method(recipe.method).needs_labels))
     recipe, why = decided(recipe, source)
     reasons += why
     for reason in reasons:
@@ -137,14 +139,20 @@ def train(
     return _train(folder, recipe, source, report, reasons, screen)
 
 
-def resolve(wish: Wish, report: ScanReport) -> tuple[Recipe, list[str]]:
+def resolve(wish: Wish, report: ScanReport, source: Source) -> tuple[Recipe, list[str]]:
     """The recipe a wish comes to for the data at hand, and why."""
     if isinstance(wish.recipe, Recipe):
         return _requested(wish.recipe, wish), []
     if wish.recipe is not None:
         return _requested(get_recipe(wish.recipe), wish), [f"recipe {wish.recipe}"]
     budget = {k: v for k in ("epochs", "minutes") if (v := wish.explicit().get(k)) is not None}
-    plan = make_plan(report, method=wish.method, backbone=wish.backbone, budget=budget)
+    plan = make_plan(
+        report,
+        method=wish.method,
+        backbone=wish.backbone,
+        budget=budget,
+        labelled=_labelled(wish, report, source),
+    )
     recipe, reasons = _requested(plan.recipe, wish), plan.reasons
     channels = recipe.channels or report.channels
     if channels == 1:
@@ -155,6 +163,14 @@ def resolve(wish: Wish, report: ScanReport) -> tuple[Recipe, list[str]]:
     return recipe, reasons
 
 
+def _labelled(wish: Wish, report: ScanReport, source: Source) -> int | None:
+    """How many pictures a method that learns from labels will draw; None: it does not."""
+    if wish.method is None or not get_method(wish.method).needs_labels or not report.classes:
+        return None
+    choice = validated(Labels, wish.changes.get("labels", {}), "labels")
+    return int((seen_labels(choice, source, report.good)[0] >= 0).sum())
+
+
 def _requested(recipe: Recipe, wish: Wish) -> Recipe:
     """A recipe with what the user asked for by name."""
     if wish.method is not None and wish.method != recipe.method:
@@ -162,12 +178,13 @@ def _requested(recipe: Recipe, wish: Wish) -> Recipe:
     return override(override(recipe, wish.explicit()), wish.changes)
 
 
-def _found(report: ScanReport, folder: RunFolder) -> str:
+def _found(report: ScanReport, folder: RunFolder, needs_labels: bool) -> str:
     text = f"{len(report.good):,} pictures"
     if report.bad:
         text += f", {len(report.bad):,} unreadable files left out ({folder.bad_file})"
     if report.classes:
-        text += f"; {len(report.classes)} classes, used for evaluation only"
+        text += f"; {len(report.classes)} classes"
+        text += "" if needs_labels else ", used for evaluation only"
     return text
 
 
@@ -182,6 +199,7 @@ def _train(
     # Before the folder is made: what cannot start leaves nothing behind.
     check_options(recipe)
     fingerprint = source.fingerprint()
+    source, texts = limited(recipe.labels, source, report.good, folder, screen.say)
     source = pixels_of(recipe, source, screen.say)
     start = recipe.init is not None and not folder.last.is_file()
     load = _loader(recipe, screen) if start else None
@@ -201,7 +219,7 @@ def _train(
                 "reasons": reasons,
                 "scan": report.to_json(),
             }
-            folder.create(recipe, summary)
+            folder.create(recipe, summary, texts)
         write_bad_files(folder.bad_file, report.bad)
     fabric.barrier()
     cores = share_cores(

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -56,6 +56,8 @@ class RunFolder:
         self.recipe_file = self.path / "recipe.json"
         self.data_file = self.path / "data.json"
         self.environment_file = self.path / "environment.json"
+        self.labels_file = self.path / "labels.txt"
+        self.predicted_file = self.path / "predicted.csv"
         self.bad_file = self.path / "bad_files.csv"
         self.metrics_file = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoints"
@@ -78,8 +80,15 @@ class RunFolder:
         """Whether the run reached its end."""
         return self.finished_file.is_file()
 
-    def create(self, recipe: Recipe, data: dict[str, Any]) -> None:
+    def create(
+        self, recipe: Recipe, data: dict[str, Any], texts: Mapping[Path, str] | None = None
+    ) -> None:
         """Starts a run here.
+
+        Args:
+            recipe: Of the run.
+            data: About its pictures.
+            texts: Further files of the folder.
 
         Raises:
             FovealError: The folder holds something that is not a run.
@@ -92,6 +101,8 @@ class RunFolder:
         self.checkpoints.mkdir(parents=True)
         write_json(self.environment_file, environment())
         write_json(self.data_file, data)
+        for path, text in (texts or {}).items():
+            write_text(path, text)
         # Last: its presence says that the folder is complete.
         write_json(self.recipe_file, recipe.to_json())
 

@@ -83,7 +83,8 @@ class Trainer:
         self.gradients = Gradients(self.module, method, fabric, recipe)
         self.optimisers = build_optimisers(self.method, recipe)
         self.peak = peak_learning_rate(recipe)
-        self.samples, self.batch = len(table), self.plans[self.main].batch
+        main = self.plans[self.main]
+        self.samples, self.batch = table.drawn_by(main), main.batch
         self.threads = cores.loader
         self.bad = BadFiles()
         self.watch = Watch({})

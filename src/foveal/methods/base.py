@@ -132,7 +132,8 @@ class Stream:
         size: Samples per step, as a multiple of the recipe's batch.
         every: (period, offset): drawn at steps with ``step % period == offset``.
         optimiser: The optimiser that steps when this stream was drawn.
-        counts_epoch: Whether this stream's passes are the run's epochs; exactly one stream is.
+        counts_epoch: Whether this stream's passes are the run's epochs; exactly one stream is. A
+            pass over a labelled stream is over the labelled samples alone.
         labelled: Draw only samples with a label.
     """
 
