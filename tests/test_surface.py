@@ -16,6 +16,7 @@ SURFACE = {
         "--init",
     },
     "evaluate": {"run_or_file", "--data", "--protocol", "--k", "--seed", "--json"},
+    "compare": {"runs", "--out", "--json"},
     "embed": {"run_or_file", "--data", "--out"},
     "search": {"run_or_file", "query", "--data", "--top", "--out", "--json"},
     "export": {"run_or_file", "--format", "--out"},
@@ -59,6 +60,7 @@ def test_the_shell_and_python_have_the_same_verbs():
     assert isinstance(app, typer.Typer)
     for verb in (
         "bench_data",
+        "compare",
         "scan",
         "pretrain",
         "evaluate",

@@ -7,6 +7,7 @@ The verbs of the shell, with the same names and meaning::
     foveal.scan("photos/")
     run = foveal.pretrain("photos/", "runs/first")
     foveal.evaluate("runs/first", "labelled/")
+    foveal.compare(["runs/first", "runs/second"])
     foveal.embed("runs/first", "photos/", "photos.npz")
     foveal.search("runs/first", "photos/", "photos/dog.jpg")
     foveal.export("runs/first", format="timm", out="backbone")
@@ -26,6 +27,7 @@ __all__ = [
     "Recipe",
     "__version__",
     "bench_data",
+    "compare",
     "embed",
     "evaluate",
     "export",
@@ -41,6 +43,7 @@ _HOMES = {
     "FovealError": "foveal.errors",
     "Recipe": "foveal.recipe",
     "bench_data": "foveal.verbs",
+    "compare": "foveal.verbs",
     "embed": "foveal.verbs",
     "evaluate": "foveal.verbs",
     "export": "foveal.verbs",
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
     from foveal.errors import FovealError
     from foveal.recipe import Recipe
     from foveal.verbs import (
+        compare,
         embed,
         evaluate,
         export,

@@ -131,6 +131,29 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...", help="Run folders, exported folders, files of evaluate --json."
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="PAGE.html", help="Also write a page of it.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put the results of several runs side by side; what was measured unlike is named."""
+    from foveal.report.compare_text import render
+    from foveal.verbs import compare as run
+
+    found = run(runs, out=out)
+    _print(found.to_json() if as_json else render(found), as_json)
+    if out is not None and not as_json:
+        _say(f"page  {out}")
+
+
+@app.command()
 def embed(
     run_or_file: RunArgument,
     data: Annotated[str, typer.Option("--data", help="Pictures.")],

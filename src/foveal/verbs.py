@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
     from foveal.evaluation.result import Result
     from foveal.evaluation.search import Search
+    from foveal.evaluation.side_by_side import Comparison
     from foveal.exporting.formats import ExportReport
     from foveal.motion.make import Made
 
 __all__ = [
     "bench_data",
+    "compare",
     "embed",
     "evaluate",
     "export",
@@ -134,6 +136,24 @@ def evaluate(
     if not isinstance(run_or_file, Encoder) and (Path(run_or_file) / "recipe.json").is_file():
         write_report(run_or_file)
     return results
+
+
+def compare(runs: Sequence[str | Path], *, out: str | Path | None = None) -> Comparison:
+    """Puts what ``evaluate`` found for several runs side by side; measures nothing.
+
+    Results that were not measured alike stand in tables of their own, and a warning says why.
+
+    Args:
+        runs: Run folders, exported folders, or files that ``foveal evaluate --json`` wrote.
+        out: Also write an HTML page.
+    """
+    from foveal.evaluation.side_by_side import compare as put_side_by_side
+    from foveal.report.compare_page import write_compare_page
+
+    found = put_side_by_side(runs)
+    if out is not None:
+        write_compare_page(found, out)
+    return found
 
 
 def embed(run_or_file: str | Path | Encoder, data: Any, out: str | Path) -> Path:

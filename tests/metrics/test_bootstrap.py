@@ -50,3 +50,29 @@ def test_nothing_to_resample():
         bootstrap.interval(np.zeros(0), seed=0)
     with pytest.raises(FovealError):
         bootstrap.difference_interval(np.zeros(3), np.zeros(4), seed=0)
+
+
+def _wilson(k, n, z=1.959964):
+    p, half = k / n, z * np.sqrt(k * (n - k) / n**3 + z**2 / (4 * n**2))
+    middle, share = p + z**2 / (2 * n), 1 + z**2 / n
+    return (middle - half) / share, (middle + half) / share
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "golden"),
+    [((56, 70), (48, 80), (0.0524, 0.3339)), ((9, 10), (3, 10), (0.1705, 0.8090)),
+     ((6, 7), (2, 7), (0.0582, 0.8062)), ((5, 56), (0, 29), (-0.0381, 0.1926))],
+)  # fmt: skip
+def test_the_unpaired_difference_is_newcombes(a, b, golden):
+    """Newcombe 1998, table II, method 10."""
+    found = bootstrap.unpaired_difference(a[0] / a[1], _wilson(*a), b[0] / b[1], _wilson(*b))
+    assert found == pytest.approx(golden, abs=6e-5)
+
+
+def test_the_unpaired_difference_is_wider_than_the_paired_one():
+    hard = np.random.default_rng(0).random(2000)
+    a, b = (hard < 0.55).astype(float), (hard < 0.5).astype(float)
+    own = [bootstrap.interval(v, seed=0) for v in (a, b)]
+    low, high = bootstrap.unpaired_difference(a.mean(), own[0], b.mean(), own[1])
+    paired = bootstrap.difference_interval(a, b, seed=0)
+    assert low < paired[0] < paired[1] < high

@@ -87,7 +87,7 @@ def _figures(
     )
     spectrum = metrics.covariance_spectrum(z_ND)
     fitted = int((spectrum > 0).sum()) > first
-    alpha = {"index_range": [first, min(last, d)], "weights": "1/i", **centre}
+    alpha = {"index_range": [first, min(last, d)], "weighting": "1/i", **centre}
     found: list[tuple[str, Callable[[], float], int, dict[str, Any]]] = [
         ("feature_std", lambda: metrics.feature_std(z_ND), n, centre),
         ("rankme", lambda: metrics.rankme(z_ND), n, centre),

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-_WORDS = {"top1": "top-1", "top5": "top-5"}
+WORDS = {"top1": "top-1", "top5": "top-5"}
 HEALTH = "health"
 
 
@@ -80,11 +80,11 @@ def _accuracy_table(results: Sequence[Result]) -> Table:
     for r in results:
         base = r.baselines
         shown.add_row(
-            f"{r.protocol} {_WORDS.get(r.metric, r.metric)}",
-            _share({"value": r.value, "interval": r.interval}, "bold"),
-            _share(base.get("random_init")),
-            _share(base.get("pixels")),
-            _difference(base.get("random_init")),
+            f"{r.protocol} {WORDS.get(r.metric, r.metric)}",
+            share_text({"value": r.value, "interval": r.interval}, "bold"),
+            share_text(base.get("random_init")),
+            share_text(base.get("pixels")),
+            difference_text(base.get("random_init")),
         )
     return shown
 
@@ -106,7 +106,8 @@ def _health_table(results: Sequence[Result]) -> Table:
     return shown
 
 
-def _share(found: dict[str, Any] | None, style: str = "") -> Text:
+def share_text(found: dict[str, Any] | None, style: str = "") -> Text:
+    """``31.2 [29.0,33.0]`` in percent, of a share with its interval."""
     if found is None:
         return Text("-")
     # No blank inside the brackets: a narrow terminal breaks the cell before them.
@@ -117,7 +118,8 @@ def _share(found: dict[str, Any] | None, style: str = "") -> Text:
     return text
 
 
-def _difference(found: dict[str, Any] | None) -> Text:
+def difference_text(found: dict[str, Any] | None) -> Text:
+    """``+20.0 [+18.0,+22.0]`` in points, of a difference with its interval."""
     if found is None:
         return Text("-")
     low, high = found["difference_interval"]

@@ -32,8 +32,9 @@ def evaluate(
     """Measures frozen features beside random initialisation and raw pixels.
 
     The test split is measured on once and chooses nothing. Features are kept in ``RUN/features``
-    (which may be deleted at any time), results in ``RUN/results/<protocol>.json``: those of
-    the same weights on other data stay, everything else there is replaced.
+    (which may be deleted at any time), results in ``RUN/results/<protocol>.json`` (or beside an
+    exported folder's weights): those of the same weights on other data stay, everything else
+    there is replaced.
 
     Args:
         run_or_file: A run folder, an exported file, or an Encoder.
@@ -47,6 +48,7 @@ def evaluate(
     """
     steps = {name: get_protocol(name) for name in dict.fromkeys(protocols)}
     folder = run_of(run_or_file)
+    kept = None if isinstance(run_or_file, Encoder) else results_folder(run_or_file)
     encoder = encoder_of(run_or_file)
     train, test = load_splits(data, seed=seed, channels=encoder.channels)
     results: list[Result] = []
@@ -63,8 +65,8 @@ def evaluate(
         )
         for name, protocol in steps.items():
             found = protocol(bench)
-            if folder is not None:
-                _keep(folder.results / f"{name}.json", found)
+            if kept is not None:
+                _keep(kept / f"{name}.json", found)
             results += found
     return results
 
@@ -89,6 +91,12 @@ def run_of(run_or_file: str | Path | Encoder) -> RunFolder | None:
         return None
     folder = RunFolder(run_or_file)
     return folder if folder.exists else None
+
+
+def results_folder(run_or_file: str | Path) -> Path | None:
+    """Where results are kept: in a run or an exported folder; beside a single file they are not."""
+    path = Path(run_or_file)
+    return RunFolder(path).results if path.is_dir() else None
 
 
 @contextmanager

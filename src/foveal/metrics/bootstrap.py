@@ -7,6 +7,8 @@ spread between training seeds is not in it.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,6 +67,21 @@ def difference_interval(
             f"paired values have different shapes {values_N.shape}, {baseline_N.shape}"
         )
     return interval(values_N - baseline_N, seed=seed, resamples=resamples, level=level)
+
+
+def unpaired_difference(
+    a: float, a_interval: tuple[float, float], b: float, b_interval: tuple[float, float]
+) -> tuple[float, float]:
+    """Interval of ``a - b`` from each one's own interval, taken as independent.
+
+    Square-and-add: Newcombe, "Interval estimation for the difference between independent
+    proportions", Statistics in Medicine 1998, method 10. Of two networks on the same pictures it
+    is wider than the paired interval, as long as what is hard for one is hard for the other.
+    """
+    (a_low, a_high), (b_low, b_high) = a_interval, b_interval
+    below = math.hypot(a - a_low, b_high - b)
+    above = math.hypot(a_high - a, b - b_low)
+    return a - b - below, a - b + above
 
 
 def percentiles(means: NDArray[np.float64], level: float = LEVEL) -> tuple[float, float]:

@@ -95,10 +95,10 @@ def _results(folder: RunFolder) -> str:
                 f'<td class="note">{escape(str(about.get("meaning", "")))}</td></tr>'
             )
             continue
-        cells = [f'<td class="n best">{_with_interval(r)}</td>']
+        cells = [f'<td class="n best">{with_interval(r)}</td>']
         for name in ("random_init", "pixels"):
             base = r["baselines"].get(name)
-            cells.append(f'<td class="n">{_with_interval(base) if base else "-"}</td>')
+            cells.append(f'<td class="n">{with_interval(base) if base else "-"}</td>')
         rows.append(
             f"<tr><td>{escape(r['protocol'])}</td><td>{escape(r['metric'])}</td>"
             f'{"".join(cells)}<td class="n">{r["n"]:,}</td>'
@@ -128,7 +128,8 @@ def _data_name(result: dict[str, Any]) -> str:
     return "/".join(Path(name).parts[-2:])
 
 
-def _with_interval(value: dict[str, Any]) -> str:
+def with_interval(value: dict[str, Any]) -> str:
+    """``31.2 % [29.0, 33.0]``, as a table's cell."""
     interval = value.get("interval")
     text = f"{100 * value['value']:.1f} %"
     if interval:
