@@ -58,7 +58,7 @@ class Network(_Frozen):
     name: str = "resnet18"
     width: float = Field(1.0, gt=0)
     stem: Literal["image", "small", "patch"] | None = None
-    norm: Literal["batch", "group", "layer"] | None = None
+    norm: Literal["batch", "group", "layer", "channel"] | None = None
     extra: dict[str, Any] = Field({}, description="further arguments of build_backbone")
 
 

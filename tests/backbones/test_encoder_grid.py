@@ -51,6 +51,23 @@ def test_cut(grid, h, w):
         assert torch.equal(tiles[:, i, j], expected)
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    grid=st.integers(1, 5), tile=st.integers(4, 12), step=st.integers(1, 12), rest=st.integers(0, 3)
+)
+def test_cut_with_overlap(grid, tile, step, rest):
+    """Given a side on which they fit exactly, tiles and steps are those that were meant."""
+    step = min(step, tile)
+    side = tile + (grid - 1) * step
+    x = torch.arange(2 * 3 * side * side).reshape(2, 3, side, side)
+    tiles = cut(x, grid, 1 - step / tile).reshape(2, grid, grid, 3, tile, tile)
+    for i, j in np.ndindex(grid, grid):
+        y, z = i * step, j * step
+        assert torch.equal(tiles[:, i, j], x[:, :, y : y + tile, z : z + tile])
+    # On any other side they stay inside.
+    assert len(cut(torch.zeros(1, 1, side + rest, side + 2 * rest), grid, 0.5)) == grid**2
+
+
 def test_encoder_averages_over_tiles_and_lays_maps_side_by_side():
     trunk = build_backbone("small", width=0.25).eval()
     encoder = Encoder([trunk], [[Standardise()]], channels=3, size=48, grid=3).eval()
@@ -70,9 +87,10 @@ def test_encoder_averages_over_tiles_and_lays_maps_side_by_side():
     with torch.no_grad():
         highest = torch.stack([t["pooled"] for t in tiles]).amax(0)
         assert torch.allclose(best(x)["pooled"], highest, atol=1e-5)
+    best.overlap = 0.5
     again = Encoder.from_description(best.describe())
-    assert (again.grid, again.join) == (3, "max")
-    older = {k: v for k, v in encoder.describe().items() if k not in ("grid", "join")}
+    assert (again.grid, again.overlap, again.join) == (3, 0.5, "max")
+    older = {k: v for k, v in encoder.describe().items() if k not in ("grid", "overlap", "join")}
     assert Encoder.from_description(older).grid == 1
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from foveal.backbones.chain import norm_layer
 from foveal.backbones.inputs import Sobel
 from foveal.backbones.registry import build_backbone
 from foveal.errors import FovealError
@@ -118,3 +119,15 @@ def test_resnets_by_width():
     # Without a projection where the channels agree, as at width 1.
     assert "downsample" not in dict(_meta("resnet18", width=2).body.net.layer1[0].named_children())
     assert _meta("resnet18", width=0.25).body.net.conv1.out_channels == 16
+
+
+def test_channel_norm():
+    """Layer norm of (1, 2, 3, 6), of every cell by itself."""
+    x = torch.tensor([1.0, 2, 3, 6]).reshape(1, 4, 1, 1).expand(2, 4, 3, 5) * torch.ones(3, 5)
+    found = norm_layer("channel", 4)(x)
+    expected = torch.tensor([-1.069043, -0.534522, 0, 1.603565]).reshape(1, 4, 1, 1)
+    assert torch.allclose(found, expected.expand_as(found), atol=1e-6)
+    changed = x.clone()
+    changed[0, :, 1, 2] = torch.randn(4)
+    moved = (norm_layer("channel", 4)(changed) != found).any(1)
+    assert moved.nonzero().tolist() == [[0, 1, 2]]

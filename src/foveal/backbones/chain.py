@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from foveal.backbones.base import End
 from foveal.errors import FovealError
@@ -89,6 +90,21 @@ class GlobalMax(nn.Module):
         return x.amax((2, 3))
 
 
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of every cell by itself, [B, C, h, w] -> the same shape.
+
+    No cell knows of another, so that a patch alone and the same patch in a picture differ only by
+    what their borders see.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        y = F.layer_norm(
+            x.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps
+        )
+        return y.permute(0, 3, 1, 2)
+
+
 def scaled(channels: int, width: float) -> int:
     """Channels at a width factor: the nearest multiple of 8, at least 8."""
     return max(8, int(channels * width / 8 + 0.5) * 8)
@@ -99,7 +115,7 @@ def norm_layer(kind: str | None, channels: int) -> nn.Module:
 
     Args:
         kind: ``batch`` (also None); ``group``: at most 32 groups; ``layer``: over all channels and
-            cells of one picture.
+            cells of one picture; ``channel``: over the channels of every cell by itself.
         channels: Of the map.
     """
     if kind in (None, "batch"):
@@ -108,7 +124,9 @@ def norm_layer(kind: str | None, channels: int) -> nn.Module:
         return nn.GroupNorm(math.gcd(32, channels), channels)
     if kind == "layer":
         return nn.GroupNorm(1, channels)
-    raise FovealError(f"there is no norm '{kind}'", hint="norm=batch, group or layer")
+    if kind == "channel":
+        return ChannelNorm(channels)
+    raise FovealError(f"there is no norm '{kind}'", hint="norm=batch, group, layer or channel")
 
 
 def he_normal(module: nn.Module) -> None:

@@ -30,10 +30,11 @@ class Encoder(nn.Module):
         channels: Channels of the pictures.
         size, fraction: The centre view the features are meant for: side in pixels, share of the
             short side.
-        grid: 2 or more: every picture is cut into ``grid`` x ``grid`` tiles without overlap, each
+        grid: 2 or more: every picture is cut into ``grid`` x ``grid`` tiles, each
             goes through input layers and trunks alone, and ``pooled`` is what ``join`` makes of
             them; maps lie side by side again (Kolesnikov et al. 2019, for what was learned on
             tiles).
+        overlap: Share of a tile's side that the next tile shows too (CPC v2: 44 of 80 pixels).
         join: ``mean``, the paper's: how much of something there is; ``max``: whether it is in any
             tile.
     """
@@ -47,6 +48,7 @@ class Encoder(nn.Module):
         size: int,
         fraction: float = 0.875,
         grid: int = 1,
+        overlap: float = 0.0,
         join: Literal["mean", "max"] = "mean",
     ) -> None:
         super().__init__()
@@ -55,7 +57,7 @@ class Encoder(nn.Module):
         self.trunks = nn.ModuleList(trunks)
         self.inputs = nn.ModuleList(nn.Sequential(*layers) for layers in inputs)
         self.channels, self.size, self.fraction = channels, size, fraction
-        self.grid, self.join = grid, join
+        self.grid, self.overlap, self.join = grid, overlap, join
 
     @property
     def dim(self) -> int:
@@ -75,7 +77,7 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor, ends: Sequence[str] = ()) -> dict[str, Tensor]:
         """Pictures [B, C, H, W] in [0, 1] -> the asked end points, and ``pooled`` [B, D]."""
-        tiles = images if self.grid == 1 else cut(images, self.grid)
+        tiles = images if self.grid == 1 else cut(images, self.grid, self.overlap)
         found = self._features(tiles, ends)
         return found if self.grid == 1 else self._joined(found)
 
@@ -116,6 +118,7 @@ class Encoder(nn.Module):
             "size": self.size,
             "fraction": self.fraction,
             "grid": self.grid,
+            "overlap": self.overlap,
             "join": self.join,
             "trunks": [trunk.spec for trunk in self._backbones()],
             "inputs": [[describe_input(layer) for layer in layers] for layers in self._layers()],
@@ -131,6 +134,7 @@ class Encoder(nn.Module):
             size=about["size"],
             fraction=about["fraction"],
             grid=about.get("grid", 1),
+            overlap=about.get("overlap", 0.0),
             join=about.get("join", "mean"),
         )
 
@@ -141,13 +145,23 @@ class Encoder(nn.Module):
         return [list(layers.children()) for layers in self.inputs]
 
 
-def cut(images: Tensor, grid: int) -> Tensor:
+def cut(images: Tensor, grid: int, overlap: float = 0.0) -> Tensor:
     """[B, C, H, W] -> [B grid grid, C, h, w], tiles of a picture in reading order.
 
-    Where the grid does not divide the sides, the last pixels are left out, half on each side.
+    Pixels that the grid does not reach are left out, half on each side.
+
+    Args:
+        images: Pictures.
+        grid: Tiles along each side.
+        overlap: Share of a tile's side that the next one shows too, below 1.
     """
-    h, w = (side // grid for side in images.shape[-2:])
-    top, left = ((side % grid) // 2 for side in images.shape[-2:])
-    x = images[:, :, top : top + h * grid, left : left + w * grid]
-    x = x.reshape(*x.shape[:2], grid, h, grid, w).permute(0, 2, 4, 1, 3, 5)
-    return x.flatten(0, 2)
+    x = images
+    for axis in (2, 3):
+        side = images.shape[axis]
+        # The slack: 260 / 3.25 must be 80 and not 79.999.
+        tile = int(side / (grid - (grid - 1) * overlap) + 1e-6)
+        step = tile if grid == 1 else min(round(tile * (1 - overlap)), (side - tile) // (grid - 1))
+        reach = tile + (grid - 1) * step
+        x = x.narrow(axis, (side - reach) // 2, reach).unfold(axis, tile, step)
+    # [B, C, grid, grid, h, w]
+    return x.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)

@@ -7,7 +7,16 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from foveal.backbones import alexnet, alexnet_colour, exemplar_cnn, patches, revnet, small, vgg
+from foveal.backbones import (
+    alexnet,
+    alexnet_colour,
+    exemplar_cnn,
+    patches,
+    resnet161,
+    revnet,
+    small,
+    vgg,
+)
 from foveal.backbones.base import Backbone
 from foveal.backbones.chain import Built
 from foveal.backbones.mix import mixed
@@ -25,6 +34,7 @@ _OWN: dict[str, Callable[..., Built]] = {
     "nin": alexnet.build_nin,
     "vgg19_revisiting": vgg.build_vgg19,
     "revnet50": revnet.build_revnet50,
+    "resnet161_cpc": resnet161.build_resnet161,
     **dict.fromkeys(exemplar_cnn.NAMES, exemplar_cnn.build_exemplar_cnn),
 }
 # Short names people type; every other name is timm's own.
@@ -79,7 +89,7 @@ def build_backbone(
         stem: ``image`` (the network as published), ``small`` (for pictures of 32 to 96 pixels),
             ``patch`` (for patches of about 64 pixels, or a transformer's patches); None is the
             family's own.
-        norm: ``batch``, ``group`` or ``layer``; None is the family's own.
+        norm: ``batch``, ``group``, ``layer`` or ``channel``; None is the family's own.
         output_stride: Input pixels per cell of the last map; smaller than the family's own dilates
             the late convolutions.
         last_relu: Whether a ReLU stands right before ``pooled`` (Kolesnikov et al. 2019, the

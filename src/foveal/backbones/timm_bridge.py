@@ -28,7 +28,12 @@ from foveal.backbones.chain import Built
 from foveal.errors import FovealError
 from foveal.recipe import nearest
 
-_NORMS = {"batch": "batchnorm2d", "group": "groupnorm", "layer": "groupnorm1"}
+_NORMS = {
+    "batch": "batchnorm2d",
+    "group": "groupnorm",
+    "layer": "groupnorm1",
+    "channel": "layernorm2d",
+}
 _RESNET = "timm.models.resnet"
 _PREACTIVATION = "timm.models.resnetv2"
 _VGG = "timm.models.vgg"

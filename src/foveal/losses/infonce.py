@@ -6,7 +6,8 @@ FlashAttention, Dao et al., NeurIPS 2022, and of Inf-CL, Cheng et al., 2024, on 
 products).
 
 Legend: Q queries of this rank, K others they are compared with, D features, S left out of each
-query's others, B samples of this rank, W ranks; R rows and C columns of a tile.
+query's others, B samples of this rank, W ranks; R rows and C columns of a tile. Of patches:
+P values at H x W places, G samples of a group, N = G H W.
 """
 
 from __future__ import annotations
@@ -97,6 +98,67 @@ def nt_xent(
         skip_QS=both_B2.repeat(2, 1),
     )
     return loss.mean(), correct.float().mean()
+
+
+def patch_nce(
+    predictions_BPHW: Tensor,
+    targets_BPHW: Tensor,
+    offset: int,
+    *,
+    scale: float = 0.1,
+    group: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """InfoNCE of the patch ``offset`` rows down among a group's patches (CPC v2, the appendix).
+
+    Groups are consecutive samples of the batch over all ranks, so that ranks never matter.
+
+    Args:
+        predictions_BPHW: What each place says about the patch ``offset`` rows below it; the last
+            rows have none and are not used.
+        targets_BPHW: What stands at each place.
+        offset: Rows.
+        scale: Of the predictions; dot products, without normalising.
+        group: Samples whose patches are told apart; None: all there are.
+
+    Returns:
+        Mean loss over this rank's places, and the share whose patch is the most similar.
+    """
+    rows = len(targets_BPHW)
+    all_BPHW, first = targets_BPHW, 0
+    if group is None or rows % group:
+        # A group may lie on several ranks.
+        all_BPHW, first = ranks.gather(targets_BPHW), ranks.first_row(rows)
+    height, width = targets_BPHW.shape[2:]
+    size = group or len(all_BPHW)
+    losses, rights = [], []
+    for start in range(first // size * size, first + rows, size):
+        targets_GPHW = all_BPHW[start : start + size]
+        # Of this group the samples that are this rank's.
+        mine = slice(max(start, first), min(start + size, first + rows))
+        label_GQ = patch_labels(len(targets_GPHW), height, width, offset).to(all_BPHW.device)
+        label_Q = label_GQ[mine.start - start : mine.stop - start].flatten()
+        queries_BPHW = predictions_BPHW[mine.start - first : mine.stop - first, :, :-offset]
+        targets_NP = targets_GPHW.permute(0, 2, 3, 1).flatten(0, 2)
+        loss, right = info_nce(
+            queries_BPHW.permute(0, 2, 3, 1).flatten(0, 2),
+            targets_NP[label_Q],
+            targets_NP,
+            temperature=1 / scale,
+            skip_QS=label_Q[:, None],
+        )
+        losses.append(loss)
+        rights.append(right)
+    return torch.cat(losses).mean(), torch.cat(rights).float().mean()
+
+
+def patch_labels(samples: int, height: int, width: int, offset: int) -> Tensor:
+    """Which of all ``samples * height * width`` places each place predicts that has a prediction.
+
+    Returns:
+        int64 [samples, (height - offset) * width], row by row.
+    """
+    place = torch.arange(samples * height * width).reshape(samples, height, width)
+    return place[:, offset:].flatten(1)
 
 
 def negatives_log_sum_exp(

@@ -14,6 +14,7 @@ _METHODS = {
     "byol": "foveal.methods.byol:BYOL",
     "colorization": "foveal.methods.colorization:Colorization",
     "colorization_hypercolumn": ("foveal.methods.colorization_hypercolumn:ColorizationHypercolumn"),
+    "cpc": "foveal.methods.cpc:CPC",
     "deepcluster": "foveal.methods.deepcluster:DeepCluster",
     "deepercluster": "foveal.methods.deepercluster:DeeperCluster",
     "exemplar": "foveal.methods.exemplar:Exemplar",

@@ -92,6 +92,7 @@ class DataInfo:
         trunk: Backbone,
         *inputs: nn.Module,
         grid: int = 1,
+        overlap: float = 0.0,
         join: Literal["mean", "max"] = "mean",
     ) -> Encoder:
         """One trunk behind some input layers, for this data's pictures or ``grid**2`` tiles."""
@@ -102,6 +103,7 @@ class DataInfo:
             size=self.size,
             fraction=self.fraction,
             grid=grid,
+            overlap=overlap,
             join=join,
         )
 

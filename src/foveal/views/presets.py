@@ -173,6 +173,39 @@ def context_view() -> View:
     )
 
 
+def cpc_view(size: int = 260) -> View:
+    """CPC v2 (section 3.2): 6 x 6 patches of 80 px, 36 px apart, each changed by its own draws.
+
+    Two of AutoAugment's operations at its usual ranges, Inception's colours p=.8, grey p=.25, no
+    mirror. Elastic deformation, sample pairing and cutout are left out.
+    """
+    patches = Tiles(rows=6, columns=6, stride=36, size=80, jitter=0)
+    view = View(
+        size=260,
+        crop=Crop(kind="resize_random", resize=300),
+        flip=0.0,
+        affine=Affine(rotation=30.0, translation=1 / 3, shear=(16.7, 16.7), border="reflect"),
+        jitter=Jitter(
+            p=0.8, brightness=32 / 255, contrast=0.5, saturation=0.5, hue=0.2, additive=True
+        ),
+        grey=0.25,
+        solarise=1.0,
+        threshold=(0.0, 1.0),
+        invert=1.0,
+        posterise=Posterise(p=1.0),
+        autocontrast=1.0,
+        equalise=1.0,
+        sharpness=Sharpness(p=1.0),
+        choice=Choice(
+            count=2,
+            of=("rotation", "translation", "shear", "solarise", "invert", "posterise",
+                "autocontrast", "equalise", "sharpness"),
+        ),
+        tiles=patches,
+    )  # fmt: skip
+    return view if size == view.size else view.resized(size)
+
+
 def inception_view(size: int = 224, *, grey: float = 0.0) -> View:
     """Inception's training view: area and aspect, mirror, strong colour in a random order.
 
