@@ -4,8 +4,9 @@
 
 A folder of 500x375 photographs' size (1/f noise, quality 90), 64-px views, the demo's backbone,
 AdamW, all cores. In turn, an epoch each: the network alone on a batch that is already there
-(forward, loss, backward), foveal's own loop, and lightly's loop as its documentation writes it
-(``DataLoader``, ``SimCLRTransform``, ``NTXentLoss``), with the same network, head and optimiser.
+(forward, loss, backward); foveal's own step on such a batch; foveal's own loop from the files and
+from its cache tiers; and lightly's loop as its documentation writes it (``DataLoader``,
+``SimCLRTransform``, ``NTXentLoss``), with the same network, head and optimiser.
 PEERS is an environment that holds foveal and lightly. ``--cpu`` counts processor time of this
 process and its workers with one torch thread, which another load on the machine hardly changes.
 """
@@ -26,11 +27,13 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from _ab import machine
+from foveal.core.batch import Batch
 from foveal.core.cores import available_cores, share_cores
 from foveal.data.loader import Loader
 from foveal.data.scan import scan
 from foveal.data.sources import open_source
 from foveal.engine.build import build_method, build_table, data_info, make_fabric
+from foveal.engine.cachetier import decided, pixels_of
 from foveal.engine.runfolder import RunFolder
 from foveal.engine.screen import ProgressScreen
 from foveal.engine.trainer import Trainer
@@ -61,8 +64,9 @@ class Ours:
     def __init__(self, folder: Path, run: Path, recipe: Recipe) -> None:
         source = open_source(folder)
         report = scan(source)
+        recipe, _ = decided(recipe, source)
         self.method = build_method(recipe, data_info(recipe, source, report, len(report.good)))
-        self.table = build_table(source, report)
+        self.table = build_table(pixels_of(recipe, source, print), report)
         self.recipe, self.steps = recipe, len(self.table) // recipe.batch
         cores = share_cores(accelerator=torch.cuda.is_available(), total=available_cores())
         fabric = make_fabric(recipe, find_unused=False)
@@ -72,20 +76,43 @@ class Ours:
             ProgressScreen(quiet=True), known_bad=[],
         )  # fmt: skip
 
-    def epoch(self) -> None:
+    def loader(self) -> Loader:
         t = self.trainer
-        loader = Loader(
-            self.table, list(t.plans.values()), seed=0, threads=t.threads,
-            prefetch=self.recipe.machine.prefetch, pin=t.fabric.device.type == "cuda",
+        on_cpu = t.fabric.device.type == "cpu"
+        return Loader(
+            self.table, list(t.plans.values()), seed=0, threads=t.threads, in_turn=on_cpu,
+            prefetch=self.recipe.machine.prefetch, pin=not on_cpu,
         )  # fmt: skip
+
+    def epoch(self) -> None:
+        with self.loader() as loader:
+            self._steps(loader)
+
+    def ready(self) -> Callable[[], None]:
+        """An epoch of steps on one batch that is there: what the loop adds to the network."""
+        with self.loader() as loader:
+            kept = _Kept(loader.get(0))
+        return lambda: self._steps(kept)
+
+    def _steps(self, loader: Loader | _Kept) -> None:
+        t = self.trainer
         self.method.train()
-        with loader:
-            for _ in range(self.steps):
-                t._step(loader, t._progress(), stop=False)
-                t.step += 1
-                for _ in t.readback.take():
-                    pass
+        for _ in range(self.steps):
+            t._step(loader, t._progress(), stop=False)
+            t.step += 1
+            for _ in t.readback.take():
+                pass
         t.step = 0
+
+
+class _Kept:
+    """In the loader's place: always the same batch."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    def get(self, step: int) -> Batch:
+        return self.batch
 
 
 class Bare:
@@ -162,36 +189,42 @@ def main() -> None:
     changes = {"batch": o.batch, "options": {"view": view}, "evaluation": {"size": SIZE}}
     # What is prefetched at the end of an epoch belongs to the next, which here is never run.
     changes["machine"] = {"prefetch": 1}
-    recipe = override(get_recipe("simclr/small"), changes)
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "photos"
         folder.mkdir()
         write_photos(folder, o.pictures)
-        ours = Ours(folder, Path(work) / "run", recipe)
+        changes["machine"]["cache_folder"] = str(Path(work) / "cache")
+        recipe = override(get_recipe("simclr/small"), changes)
+        tiers = {
+            tier: Ours(folder, Path(work) / tier, override(recipe, {"cache": {"tier": tier}}))
+            for tier in ("none", "jpeg", "raw")
+        }
+        ours = tiers["none"]
         torch.set_num_threads(1 if o.cpu else cores)
         print(machine())
         loops = {
             "bare": Bare(ours).epoch,
-            "foveal": ours.epoch,
+            "foveal, views ready": ours.ready(),
+            "foveal, files": ours.epoch,
+            "foveal, cache.tier=jpeg": tiers["jpeg"].epoch,
+            "foveal, cache.tier=raw": tiers["raw"].epoch,
             "lightly": Lightlys(folder, ours, workers=cores).epoch,
         }
         for epoch in loops.values():
             epoch()  # compiles kernels, starts workers, warms the page cache
-        times = {name: [] for name in loops}
+        times: dict[str, list[float]] = {name: [] for name in loops}
         for _ in range(o.rounds):
             for name, epoch in loops.items():
                 times[name].append(seconds(epoch, clock))
     pictures = ours.steps * o.batch
+    bare, theirs = times["bare"], times["lightly"]
+    print("| loop | ms a picture | beyond the bare step | of lightly's |")
+    print("|---|---:|---:|---:|")
     for name, t in times.items():
-        print(f"{name:8} {1e3 * statistics.median(t) / pictures:.3f} ms a picture")
-    beyond = {
-        name: statistics.median(t - b for t, b in zip(times[name], times["bare"], strict=True))
-        for name in ("foveal", "lightly")
-    }
-    bare = statistics.median(times["bare"])
-    print(f"beyond the bare step: foveal {beyond['foveal'] / bare:.1%} of it, ", end="")
-    print(f"lightly {beyond['lightly'] / bare:.1%}; ", end="")
-    print(f"ours by theirs {beyond['foveal'] / beyond['lightly']:.3f}")
+        ms = 1e3 * statistics.median(t) / pictures
+        share = statistics.median((x - b) / b for x, b in zip(t, bare, strict=True))
+        of = statistics.median((x - b) / (y - b) for x, b, y in zip(t, bare, theirs, strict=True))
+        print(f"| {name} | {ms:.2f} | {share:.1%} | {of:.2f} |")
 
 
 if __name__ == "__main__":

@@ -117,7 +117,9 @@ class Machine(_Frozen):
     precision: Literal["auto", "32", "bf16"] = "auto"
     devices: int | Literal["auto"] = "auto"
     cores: int | None = Field(None, ge=1, description="cores to use; None: all there are")
-    prefetch: int = Field(3, ge=1, description="batches kept ready")
+    prefetch: int = Field(
+        3, ge=1, description="batches kept ready; on a CPU only while reading waits for the disk"
+    )
     cache_folder: str | None = Field(
         None, description="where copies are kept; None: foveal in the user's cache folder"
     )

@@ -2,8 +2,10 @@
 
 import os
 import threading
+import time
 from collections import Counter
 from concurrent.futures import wait
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -201,6 +203,41 @@ def test_new_groups_discard_what_was_prepared(table):
     assert torch.equal(again, before[2])
     counts = Counter((torch.cat(after) % 2).tolist())
     assert abs(counts[0] - counts[1]) <= 8
+
+
+class Counting:
+    """A source that counts what is read of it, after a while where reading is slow."""
+
+    def __init__(self, source, seconds=0.0):
+        self.source, self.seconds, self.reads = source, seconds, 0
+
+    def __getattr__(self, name):
+        return getattr(self.source, name)
+
+    def read(self, i):
+        self.reads += 1
+        time.sleep(self.seconds)
+        return self.source.read(i)
+
+
+def test_in_turn_nothing_is_read_while_the_network_computes(table, plain):
+    source = Counting(table.source)
+    with Loader(replace(table, source=source), [MAIN], seed=0, threads=2, in_turn=True) as loader:
+        for step in range(4):
+            same(loader.get(step), plain[step])
+            time.sleep(0.02)
+            assert source.reads == 8 * (step + 1)
+
+
+def test_in_turn_a_slow_disk_is_read_ahead(table, plain):
+    source = Counting(table.source, seconds=0.01)
+    with Loader(
+        replace(table, source=source), [MAIN], seed=0, threads=2, prefetch=2, in_turn=True
+    ) as loader:
+        for step in range(4):
+            same(loader.get(step), plain[step])
+        wait([f for _, p in loader._ahead for part in p.parts.values() for f in part.futures])
+    assert source.reads == 8 * 6
 
 
 def test_a_batch_must_divide_by_the_ranks(table):

@@ -42,12 +42,11 @@ class Cores:
 def share_cores(*, accelerator: bool, ranks_here: int = 1, total: int | None = None) -> Cores:
     """Splits the cores of one rank.
 
-    With an accelerator nearly everything goes to the loader. On a CPU the network is what takes
-    the time: views cost a few percent of a step, so the loader gets a quarter. On two cores both
-    torch and one loader thread run: the loader works while torch waits in serial parts.
+    With an accelerator nearly everything goes to the loader. On a CPU network and loader take turns
+    (``foveal.data.loader.Loader``), each on all cores: torch's threads wait for the slowest of
+    them, so a loader thread beside them would cost the time of all cores and not of its own.
     """
     total = max(1, (total or available_cores()) // max(1, ranks_here))
     if accelerator:
         return Cores(total, loader=max(1, total - 1), compute=1)
-    loader = max(1, total // 4)
-    return Cores(total, loader=loader, compute=max(1, total - loader) if total > 2 else total)
+    return Cores(total, loader=total, compute=total)

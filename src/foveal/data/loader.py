@@ -1,4 +1,4 @@
-"""From positions in a stream to batches of views: threads, a few batches ahead of the network.
+"""From positions in a stream to batches of views: threads, ahead of the network or in turn with it.
 
 What a batch holds is a pure function of (seed, data, groups in force): threads only fill slots.
 """
@@ -30,7 +30,8 @@ from foveal.views.make import Box, inside, make_view
 from foveal.views.spec import View
 from foveal.views.table import COLUMNS
 
-_CHUNK = 16  # samples per task: small enough to share out, large enough to hide the hand-over
+_CHUNK = 8  # samples per task: small enough to share out, large enough to hide the hand-over
+_BUSY = 0.5  # of their time: threads that compute less than this wait for the disk
 _ATTEMPTS = 100
 
 
@@ -154,6 +155,10 @@ class Loader:
         seed: The run's seed.
         threads: Threads that decode and cut.
         prefetch: Steps kept ready.
+        in_turn: The network computes on the cores of the threads. Batches are then made while it
+            waits, by all threads, not beside it: a network slowed down by threads that take one of
+            its cores waits for its slowest part with all others. Where reading waits for the disk
+            the next steps are prepared all the same.
         rank, world: This rank's contiguous part of every global batch.
         pin: Put batches into pinned memory, for a copy to the accelerator that does not wait.
         bad: Where files that turn out unreadable are noted.
@@ -167,6 +172,7 @@ class Loader:
         seed: int,
         threads: int,
         prefetch: int = 3,
+        in_turn: bool = False,
         rank: int = 0,
         world: int = 1,
         pin: bool = False,
@@ -178,6 +184,8 @@ class Loader:
         self.rank, self.world = rank, world
         self.bad = bad or BadFiles()
         self.prefetch = prefetch
+        self.in_turn = in_turn
+        self.busy = 1.0
         self.waited = 0.0
         # Beside those being filled, one is with the network.
         self._ring = Ring(prefetch + 2, pin=pin)
@@ -224,11 +232,12 @@ class Loader:
         if not self._ahead or self._ahead[0][0] != step:
             self._discard()
         start = self._ahead[-1][0] + 1 if self._ahead else step
-        for later in range(start, step + 1 + self.prefetch):
+        ahead = 0 if self.in_turn and self.busy > _BUSY else self.prefetch
+        before = time.perf_counter()
+        for later in range(start, step + 1 + ahead):
             self._ahead.append((later, self._start(later)))
         pending = self._ahead.popleft()[1]
-        before = time.perf_counter()
-        batch = pending.result()
+        batch, self.busy = pending.result()
         self.waited += time.perf_counter() - before
         return batch
 
@@ -274,10 +283,12 @@ class Loader:
             if isinstance(target, SoftMask) and target.view in stream.views
         }
 
-        def fill(chunk: range) -> None:
+        def fill(chunk: range) -> tuple[float, float]:
+            wall, busy = time.perf_counter(), time.thread_time()
             for b in chunk:
                 row = int(rows[b])
                 rows[b] = self._sample(stream, row, int(positions[b]), b, slots, keys, masks)
+            return time.thread_time() - busy, time.perf_counter() - wall
 
         def targets() -> dict[str, torch.Tensor]:
             arrays = {k: v for k, v in self.table.targets.items() if not isinstance(v, SoftMask)}
@@ -370,7 +381,7 @@ class _Slots:
 
 @dataclass
 class _Part:
-    futures: list[Future[None]]
+    futures: list[Future[tuple[float, float]]]
     finish: Callable[[], StreamBatch]
 
 
@@ -378,11 +389,11 @@ class _Part:
 class _Pending:
     parts: dict[str, _Part]
 
-    def result(self) -> Batch:
-        for part in self.parts.values():
-            for future in part.futures:
-                future.result()
-        return {name: part.finish() for name, part in self.parts.items()}
+    def result(self) -> tuple[Batch, float]:
+        """The batch, and which share of their time the threads computed."""
+        times = [future.result() for part in self.parts.values() for future in part.futures]
+        busy, wall = map(sum, zip(*times, strict=True)) if times else (1.0, 1.0)
+        return {name: part.finish() for name, part in self.parts.items()}, busy / max(wall, 1e-9)
 
     def cancel(self) -> None:
         for part in self.parts.values():
@@ -399,8 +410,11 @@ def ordered_views(
     key: rng.Key = (0, 0),
     bad: BadFiles | None = None,
     rows: NDArray[np.int64] | None = None,
+    in_turn: bool = False,
 ) -> Iterator[tuple[NDArray[np.int64], torch.Tensor, NDArray[np.bool_]]]:
     """One view of every sample, in row order, for passes that only look.
+
+    With ``in_turn`` nothing is prepared while the caller computes, as in ``Loader``.
 
     Yields:
         rows int64 [B], pixels uint8 [B, H, W, C] and whether each could be read, bool [B]
@@ -426,7 +440,7 @@ def ordered_views(
         ahead: deque[Any] = deque()
         starts = deque(range(0, len(rows), batch))
         while starts or ahead:
-            while starts and len(ahead) < 2:
+            while starts and len(ahead) < (1 if in_turn else 2):
                 start = starts.popleft()
                 some = rows[start : start + batch]
                 slots = _Slots(view, len(some), table.source.channels, ring)

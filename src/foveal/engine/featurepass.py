@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,17 +71,14 @@ class DiskFeaturePass:
         out: NDArray[np.float32] | None = None
         samples = self._rows(count)
         per_rank = -(-self.batch // ranks.world_size())
-        whole = per_rank * ranks.world_size()
+        start = 0
         try:
-            for start in range(0, len(samples), whole):
-                at = np.arange(start, start + whole)
-                mine = at[ranks.rank() * per_rank : (ranks.rank() + 1) * per_rank]
-                rows = samples[np.minimum(mine, len(samples) - 1)]
-                features = self._forward(fn, view, rows)
-                features = ranks.gather_rows(features)[: len(samples) - start]
+            for part in self._forward(fn, view, samples, per_rank):
+                features = ranks.gather_rows(part)[: len(samples) - start]
                 if out is None:
                     out = self._file(len(samples), features.shape[1])
                 out[start : start + len(features)] = features.cpu().numpy()
+                start += len(features)
         finally:
             self.method.train(was_training)
             if buffers is not None:
@@ -102,24 +99,27 @@ class DiskFeaturePass:
         return np.sort(rng.permute(rng.key(self.seed, "sample"), len(every), every[:count]))
 
     def _forward(
-        self, fn: Callable[[Tensor], Tensor], view: View, rows: NDArray[np.int64]
-    ) -> Tensor:
-        parts = []
-        key = rng.key(self.seed, "refresh")
+        self, fn: Callable[[Tensor], Tensor], view: View, samples: NDArray[np.int64], per_rank: int
+    ) -> Iterator[Tensor]:
+        """Features of this rank's part of every batch; the last sample fills up the last batch."""
+        world = ranks.world_size()
+        steps = -(-len(samples) // (per_rank * world))
+        at = np.arange(steps * world * per_rank).reshape(steps, world, per_rank)
+        mine = np.minimum(at[:, ranks.rank()], len(samples) - 1)
         for _, pixels, ok in ordered_views(
             self.table,
             view,
-            batch=len(rows),
+            batch=per_rank,
             threads=self.threads,
-            key=key,
+            key=rng.key(self.seed, "refresh"),
             bad=self.bad,
-            rows=rows,
+            rows=samples[mine.ravel()],
+            in_turn=self.device.type == "cpu",
         ):
             with self.autocast():
                 features = fn(as_images(pixels.to(self.device))).float()
             features[torch.from_numpy(~ok).to(self.device)] = 0
-            parts.append(features)
-        return torch.cat(parts)
+            yield features
 
     def _file(self, rows: int, width: int) -> NDArray[np.float32]:
         path = Path(self._folder.name) / f"{self._passes}.npy"

@@ -115,6 +115,7 @@ class Trainer:
             seed=self.recipe.seed,
             threads=self.threads,
             prefetch=self.recipe.machine.prefetch,
+            in_turn=self.fabric.device.type == "cpu",
             rank=self.rank,
             world=self.world,
             pin=self.fabric.device.type == "cuda",

@@ -184,6 +184,7 @@ def encoder_features(
             rows=rows,
             view_key=view_key,
             threads=threads,
+            in_turn=device.type == "cpu",
             check=lambda: check_unchanged(encoder, digest),
         )
 
@@ -198,6 +199,7 @@ def view_features(
     rows: NDArray[np.int64] | None = None,
     view_key: rng.Key = (0, 0),
     threads: int = 1,
+    in_turn: bool = False,
     check: Callable[[], None] | None = None,
 ) -> Features:
     """``forward`` (uint8 [B, H, W, C] -> float32 [B, D]) over one view of every picture.
@@ -211,6 +213,7 @@ def view_features(
         rows: Rows of the source; None: all.
         view_key: Keys the view, where it is random.
         threads: That decode and cut.
+        in_turn: They and ``forward`` share the cores.
         check: Called before anything is kept; raises if it must not be.
 
     Raises:
@@ -226,7 +229,7 @@ def view_features(
         unread: list[int] = []
         out: Any = None
         for some, pixels, ok in ordered_views(
-            table, view, batch=batch, threads=threads, key=view_key, bad=bad
+            table, view, batch=batch, threads=threads, key=view_key, bad=bad, in_turn=in_turn
         ):
             features = forward(pixels).numpy()
             features[~ok] = 0
