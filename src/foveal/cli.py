@@ -194,6 +194,23 @@ def search(
 
 
 @app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run that learned classes.")],
+    data: Annotated[str, typer.Option("--data", help="Pictures.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.csv", help="The table to write.")],
+    crops: Annotated[int, typer.Option(help="1, or 5 with the corners; averaged.")] = 1,
+    turns: Annotated[int, typer.Option(help="1, or 4 quarter turns; averaged.")] = 1,
+) -> None:
+    """Write the class of every picture, by a run of supervised or s4l, to a table."""
+    from foveal.verbs import predict as run_classifier
+
+    found = run_classifier(run, data, crops=crops, turns=turns, out=out)
+    for bad in found.bad:
+        typer.echo(f"could not be read: {bad.name}: {bad.reason}", err=True)
+    _say(f"classes of {len(found.names):,} pictures in {out}")
+
+
+@app.command()
 def export(
     run_or_file: RunArgument,
     format: Annotated[str, typer.Option("--format", help="timm, torch, onnx or hf.")],

@@ -101,7 +101,9 @@ class Labels(_Frozen):
     share: float | None = Field(None, gt=0, le=1, description="of this share of every class")
     seed: int = Field(0, ge=0, description="of the choice; not the run's, so that runs share it")
     file: str | None = Field(None, description="of the pictures this file names, one a line")
-    predicted: str | None = Field(None, description="classes for all others: a .csv of name, label")
+    predicted: str | None = Field(
+        None, description="classes for all others: a table of `foveal predict`"
+    )
 
     @model_validator(mode="after")
     def _one_choice(self) -> Labels:

@@ -15,6 +15,7 @@ from foveal.recipe import Recipe, parse_overrides
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from foveal.evaluation.predict import Predictions
     from foveal.evaluation.result import Result
     from foveal.evaluation.search import Search
     from foveal.evaluation.side_by_side import Comparison
@@ -30,6 +31,7 @@ __all__ = [
     "load",
     "make_doom",
     "make_motion",
+    "predict",
     "pretrain",
     "scan",
     "search",
@@ -51,6 +53,8 @@ def pretrain(
     quiet: bool = False,
 ) -> Trained:
     """Learns features from pictures; labels, where folders hold any, are not used.
+
+    ``method="supervised"`` and ``"s4l"`` do use them, as the recipe's ``labels`` choose.
 
     Running it again with the same arguments continues a run that was interrupted, bit for bit
     (except under ``minutes``), or says that it is finished.
@@ -85,6 +89,7 @@ def pretrain(
 def _hand_over(trained: Trained) -> None:
     """Writes what a run leaves behind (rank 0 only): the backbone, the end, the report."""
     from foveal import __version__
+    from foveal.backbones.classifier import save_head
     from foveal.core import ranks
     from foveal.exporting.weights import save_encoder
     from foveal.report.page import write_report
@@ -96,6 +101,8 @@ def _hand_over(trained: Trained) -> None:
     if trained.outcome is not None and trained.encoder is not None and trained.table is not None:
         about = {"recipe": recipe.to_json(), "version": __version__}
         save_encoder(trained.encoder, folder.backbone_file, about)
+        if trained.classifier is not None:
+            save_head(trained.classifier, trained.table.source.classes or [], folder.path)
         write_neighbour_sheet(
             trained.encoder, trained.table, folder.neighbours_file,
             fraction=recipe.evaluation.fraction, seed=recipe.seed,
@@ -187,6 +194,23 @@ def search(
     if out is not None:
         write_search_page(found, out)
     return found
+
+
+def predict(
+    run: str | Path, data: Any, *, crops: int = 1, turns: int = 1, out: str | Path | None = None
+) -> Predictions:
+    """The class of every picture, by the classifier a run with labels left.
+
+    Args:
+        run: A finished run of ``supervised`` or ``s4l``.
+        data: Pictures.
+        crops: 1: the centre view; 5: also the corners, logits averaged.
+        turns: 1: upright; 4: averaged over quarter turns.
+        out: Also write a .csv of name, label, probability: ``labels.predicted`` of another run.
+    """
+    from foveal.evaluation.predict import predict as predict_classes
+
+    return predict_classes(run, data, crops=crops, turns=turns, out=out)
 
 
 def export(run_or_file: str | Path, *, format: str, out: str | Path) -> ExportReport:

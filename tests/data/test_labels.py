@@ -93,7 +93,7 @@ def test_a_file_of_names_there_and_back(tmp_path):
 def test_predictions_never_overwrite_a_true_label(tmp_path):
     source = _source(NAMES)
     path = tmp_path / "predicted.csv"
-    path.write_text(predictions_text(source, np.array([1, 1, 0, -1]), np.full(4, 0.75)))
+    path.write_text(predictions_text(NAMES[:3], ["dog", "dog", "cat"], [0.75] * 3))
     assert path.read_text().splitlines()[1] == "cat/1.png,dog,0.750000"
     predicted = read_predictions(source, path)
     assert predicted.tolist() == [1, 1, 0, -1]

@@ -10,7 +10,7 @@ import copy
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -105,16 +105,14 @@ def rows_of_names(source: Source, path: str | Path) -> NDArray[np.int64]:
 
 
 def predictions_text(
-    source: Source, labels_N: NDArray[np.int64], probabilities_N: NDArray[np.float64]
+    names: Sequence[str], labels: Sequence[str], probabilities: Iterable[float]
 ) -> str:
-    """A table of predicted classes: what ``read_predictions`` reads. Rows of -1 are left out."""
+    """A table of predicted classes: what ``read_predictions`` reads."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_COLUMNS)
-    classes = source.classes or []
-    for i in np.flatnonzero(labels_N >= 0):
-        found = classes[labels_N[i]], f"{probabilities_N[i]:.6f}"
-        writer.writerow((source.name(int(i)), *found))
+    rows = zip(names, labels, probabilities, strict=True)
+    writer.writerows((name, label, f"{p:.6f}") for name, label, p in rows)
     return out.getvalue()
 
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import nn
 
 from foveal.backbones.base import Backbone
+from foveal.backbones.classifier import start_from
 from foveal.backbones.encoder import Encoder
 from foveal.backbones.loading import load_weights
 from foveal.core.cores import share_cores
@@ -50,6 +52,7 @@ class Trained:
         outcome: How it ended; None where the run was finished before.
         encoder: The trained encoder; None where the run was finished before.
         table: What it was trained on; None where the run was finished before.
+        classifier: Of a method that learns classes: the layer on the encoder's features.
     """
 
     folder: RunFolder
@@ -57,6 +60,7 @@ class Trained:
     outcome: Outcome | None
     encoder: Encoder | None
     table: Table | None
+    classifier: nn.Linear | None = None
 
 
 @dataclass(frozen=True)
@@ -204,6 +208,8 @@ def _train(
     start = recipe.init is not None and not folder.last.is_file()
     load = _loader(recipe, screen) if start else None
     method, table = _method_and_table(recipe, source, report, load)
+    if start and recipe.init and start_from(method.classifiers(), source.classes, recipe.init):
+        screen.say(f"classifier from {recipe.init}")
     check_channels(method, source.channels)
     turns = any(s.every != (1, 0) for s in method.streams().values())
     fabric = make_fabric(recipe, find_unused=turns)
@@ -234,7 +240,8 @@ def _train(
         outcome = trainer.run()
     fabric.barrier()
     # In evaluation mode: whoever looks at the encoder now must not move its statistics.
-    return Trained(folder, recipe, outcome, trainer.method.encoder().eval(), table)
+    encoder = trainer.method.encoder().eval()
+    return Trained(folder, recipe, outcome, encoder, table, next(iter(method.classifiers()), None))
 
 
 def _method_and_table(

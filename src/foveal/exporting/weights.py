@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from foveal.backbones.classifier import CLASSIFIER, Classifier, read_head
 from foveal.backbones.encoder import Encoder
 from foveal.backbones.loading import read_safetensors, weights_file
 from foveal.core.files import atomic_path
@@ -68,6 +69,22 @@ def load_encoder(path: str | Path) -> Encoder:
             hint=f"the version that wrote it: {header.get('about', {}).get('version', 'unknown')}",
         ) from error
     return encoder.eval()
+
+
+def load_classifier(run: str | Path) -> Classifier:
+    """The classifier of a run, in eval mode on the CPU.
+
+    Raises:
+        FovealError: The run has none, or has not finished.
+    """
+    encoder = load_encoder(run)
+    found = read_head(run)
+    if found is None:
+        raise FovealError(
+            f"{run} holds no {CLASSIFIER}: it learned no classes",
+            hint="a run of --method supervised or s4l",
+        )
+    return Classifier(encoder, *found).eval()
 
 
 def read_about(path: str | Path) -> dict[str, Any]:

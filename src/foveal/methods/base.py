@@ -295,6 +295,14 @@ class Method(nn.Module, ABC):
     def encoder(self) -> Encoder:
         """What is evaluated, embedded and exported; shares this method's modules."""
 
+    def classifiers(self) -> list[nn.Linear]:
+        """Layers from the encoder's pooled features to the logits of the classes.
+
+        The first is handed over with the backbone; ``--init`` of a run with the same classes
+        fills all of them.
+        """
+        return []
+
     def samples(self, source: Source) -> Samples | None:
         """The sample table; None: every image once.
 

@@ -66,6 +66,10 @@ class Supervised(Method):
         """The trunk."""
         return self.data.encoder(self.trunk, self.normalise)
 
+    def classifiers(self) -> list[nn.Linear]:
+        """The linear layer."""
+        return [self.head]
+
     def trivial_losses(self) -> dict[str, float]:
         """What guessing gives."""
         k = self.data.classes
