@@ -113,7 +113,9 @@ def evaluate(
     data: Annotated[
         str,
         typer.Option(
-            "--data", metavar="LABELLED", help="Class folders, or train/ and test/ of them."
+            "--data",
+            metavar="LABELLED",
+            help="Class folders, train/ and test/ of them, or PASCAL VOC's layout.",
         ),
     ],
     protocol: Annotated[str, typer.Option(help="Comma-separated protocols.")] = "knn,linear,health",

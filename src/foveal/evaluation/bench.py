@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.backbones.encoder import Encoder
 from foveal.data.sources import Source
+from foveal.data.voc import VocSource
 from foveal.errors import FovealError
 from foveal.evaluation.baselines import BN_PICTURES, PIXEL_SIZE, pixels_of_view, random_init
 from foveal.evaluation.features import (
@@ -25,7 +27,7 @@ from foveal.evaluation.features import (
     weights_digest,
 )
 from foveal.metrics.bootstrap import LEVEL, RESAMPLES
-from foveal.views.presets import center_view
+from foveal.views.presets import center_view, whole_view
 from foveal.views.spec import View
 
 _NAMED = 100  # unreadable files named in a result; embed and scan name all
@@ -85,7 +87,7 @@ class Bench:
     @cached_property
     def pixels(self) -> Split:
         """The centre view itself, at most 32 pixels wide."""
-        view = center_view(self.pixel_size, self.encoder.fraction)
+        view = self.view(self.pixel_size)
         device = torch.device("cpu")
         with compute_threads(device) as threads:
             train, test = (
@@ -94,7 +96,28 @@ class Bench:
                 )
                 for source in (self.train, self.test)
             )
-        return Split(_labelled(train), _labelled(test))
+        return Split(self._labelled(train), self._labelled(test))
+
+    @property
+    def several(self) -> bool:
+        """Whether a picture may hold several classes (or none)."""
+        return isinstance(self.train, VocSource)
+
+    def marks(self, source: Source, found: Features) -> NDArray[np.int8]:
+        """Which classes the pictures hold, int8 [N, C]: 1 yes, 0 no, -1 not to be counted.
+
+        Args:
+            source: The training or the test part.
+            found: Its features.
+        """
+        if isinstance(source, VocSource):
+            return source.marks[found.rows]
+        own: NDArray[np.int8] = found.labels[:, None] == np.arange(self.classes)
+        return own.astype(np.int8)
+
+    def view(self, size: int) -> View:
+        """What is cut from a picture: the centre, or all where it may hold several classes."""
+        return whole_view(size) if self.several else center_view(size, self.encoder.fraction)
 
     @property
     def pixel_size(self) -> int:
@@ -138,7 +161,8 @@ class Bench:
             "pooling": "the network's own",
             "dim": e.dim,
             "mode": "eval (batch norms use their running statistics)",
-            "view": {"crop": "center", "size": e.size, "fraction": e.fraction,
+            "view": {"crop": self.view(e.size).crop.kind, "size": e.size,
+                     "fraction": 1.0 if self.several else e.fraction,
                      "interpolation": "bicubic", "channels": e.channels},
             "augmented_passes": 0,
             "dtype": "float32",
@@ -154,20 +178,21 @@ class Bench:
         }  # fmt: skip
 
     def _split(self, encoder: Encoder) -> Split:
-        view = center_view(encoder.size, encoder.fraction)
+        view = self.view(encoder.size)
         train, test = (
             encoder_features(self.store, encoder, source, view)
             for source in (self.train, self.test)
         )
-        return Split(_labelled(train), _labelled(test))
+        return Split(self._labelled(train), self._labelled(test))
 
-
-def _labelled(found: Features) -> Features:
-    known = found.labels >= 0
-    if known.all():
-        return found
-    if not known.any():
-        raise FovealError(
-            "none of the pictures has a label", hint="class folders: DATA/CLASS/*.jpg"
+    def _labelled(self, found: Features) -> Features:
+        known = found.labels >= 0
+        if self.several or known.all():
+            return found
+        if not known.any():
+            raise FovealError(
+                "none of the pictures has a label", hint="class folders: DATA/CLASS/*.jpg"
+            )
+        return Features(
+            found.x[known], found.labels[known], found.rows[known], found.bad, found.key
         )
-    return Features(found.x[known], found.labels[known], found.rows[known], found.bad, found.key)

@@ -35,7 +35,7 @@ def compared(
         FovealError: The three saw different items.
     """
     results = []
-    for metric in values["trained"]:
+    for metric in values[WHICH[0]]:
         rows = [values[which][metric] for which in WHICH]
         if len({len(r) for r in rows}) > 1:
             raise FovealError(
@@ -44,25 +44,40 @@ def compared(
         stacked = np.stack(rows).astype(np.float64)
         means = resampled_means(stacked, seed=bench.seed)
         value = stacked.mean(1)
-        baselines = {
-            which: {
-                "value": float(value[i]),
-                "interval": list(percentiles(means[:, i])),
-                "difference": float(value[0] - value[i]),
-                "difference_interval": list(percentiles(means[:, 0] - means[:, i])),
-            }
-            for i, which in enumerate(WHICH)
-            if i
-        }
-        results.append(
-            Result(
-                protocol,
-                metric,
-                float(value[0]),
-                percentiles(means[:, 0]),
-                stacked.shape[1],
-                baselines,
-                {**bench.configuration(), **about},
-            )
-        )
+        results.append(beside(bench, protocol, metric, value, means, stacked.shape[1], about))
     return results
+
+
+def beside(
+    bench: Bench,
+    protocol: str,
+    metric: str,
+    value_W: NDArray[np.float64],
+    resampled_RW: NDArray[np.float64],
+    n: int,
+    about: Mapping[str, Any],
+) -> Result:
+    """A figure of the trained features beside that of both baselines.
+
+    Args:
+        bench: What was measured.
+        protocol: Its name.
+        metric: What the figure is.
+        value_W: The figure of each of ``WHICH``.
+        resampled_RW: The same on resamples of the items, the same items for all three.
+        n: Items.
+        about: Joins the configuration.
+    """
+    baselines = {
+        which: {
+            "value": float(value_W[i]),
+            "interval": list(percentiles(resampled_RW[:, i])),
+            "difference": float(value_W[0] - value_W[i]),
+            "difference_interval": list(percentiles(resampled_RW[:, 0] - resampled_RW[:, i])),
+        }
+        for i, which in enumerate(WHICH)
+        if i
+    }
+    interval = percentiles(resampled_RW[:, 0])
+    configuration = {**bench.configuration(), **about}
+    return Result(protocol, metric, float(value_W[0]), interval, n, baselines, configuration)

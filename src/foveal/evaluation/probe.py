@@ -67,9 +67,7 @@ class Standardise:
         self.std_D = torch.where(std_D > _FLAT, std_D, torch.ones_like(std_D))
         self.axes_DK: Tensor | None = None
         if max_dim is not None and max_dim < x_ND.shape[1]:
-            z_ND = (x_ND - self.mean_D) / self.std_D
-            axes = torch.linalg.eigh((z_ND.T @ z_ND).double()).eigenvectors
-            self.axes_DK = axes[:, -max_dim:].to(x_ND.dtype)
+            self.axes_DK = leading_directions((x_ND - self.mean_D) / self.std_D, max_dim)
 
     def __call__(self, x_ND: Tensor) -> Tensor:
         """[N, D] -> [N, D], or [N, max_dim]."""
@@ -83,6 +81,12 @@ class Standardise:
         if self.axes_DK is not None:
             text += f", then the first {self.axes_DK.shape[1]} principal directions"
         return text
+
+
+def leading_directions(centred_ND: Tensor, count: int) -> Tensor:
+    """The orthonormal directions of most variance of centred features, [D, count]."""
+    axes_DD: Tensor = torch.linalg.eigh((centred_ND.T @ centred_ND).double()).eigenvectors
+    return axes_DD[:, -count:].to(centred_ND.dtype)
 
 
 def standardised(problem: Problem) -> tuple[Tensor, Tensor, str]:

@@ -19,6 +19,7 @@ from foveal.evaluation.result import Result
 from foveal.evaluation.retrieval import retrieval
 from foveal.evaluation.ridge import ridge
 from foveal.evaluation.sgd import sgd
+from foveal.evaluation.svm import svm
 from foveal.recipe import nearest
 
 
@@ -31,6 +32,15 @@ def get_protocol(name: str) -> Callable[[Bench], list[Result]]:
     if name not in PROTOCOLS:
         raise FovealError(f"there is no protocol '{name}'", hint=nearest(name, list(PROTOCOLS)))
     return PROTOCOLS[name]
+
+
+def check_fits(name: str, bench: Bench) -> None:
+    """Raises if the pictures hold several classes and the protocol knows one a picture."""
+    if bench.several and name not in SEVERAL:
+        raise FovealError(
+            f"{name} needs one class a picture, and those of {bench.train.root} may hold several",
+            hint=f"--protocol {','.join(SEVERAL)}",
+        )
 
 
 def classify(bench: Bench, *, name: str, probe: Probe) -> list[Result]:
@@ -51,9 +61,13 @@ PROTOCOLS: dict[str, Callable[[Bench], list[Result]]] = {
     "linear": partial(classify, name="linear", probe=linear),
     "ridge": partial(classify, name="ridge", probe=ridge),
     "sgd": partial(classify, name="sgd", probe=sgd),
+    "svm": svm,
     "retrieval": retrieval,
     "episodes": episodes,
     "clusters": clusters,
     "health": health,
 }
 """By name; every one takes a bench and returns its results."""
+
+SEVERAL = ("svm", "health")
+"""Those that take pictures of several classes."""

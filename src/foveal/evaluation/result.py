@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-WORDS = {"top1": "top-1", "top5": "top-5"}
+WORDS = {"top1": "top-1", "top5": "top-5", "map_envelope": "mAP (envelope)"}
 HEALTH = "health"
 
 

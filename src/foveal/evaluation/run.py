@@ -14,7 +14,7 @@ from foveal.data.splits import load_splits
 from foveal.engine.runfolder import RunFolder
 from foveal.evaluation.bench import Bench
 from foveal.evaluation.features import Store, on_accelerator
-from foveal.evaluation.protocols import get_protocol
+from foveal.evaluation.protocols import check_fits, get_protocol
 from foveal.evaluation.result import Result
 from foveal.exporting.weights import load_encoder, read_about
 
@@ -63,6 +63,8 @@ def evaluate(
             k=k,
             model="encoder" if isinstance(run_or_file, Encoder) else str(run_or_file),
         )
+        for name in steps:
+            check_fits(name, bench)
         for name, protocol in steps.items():
             found = protocol(bench)
             if kept is not None:

@@ -8,6 +8,7 @@ spread between training seeds is not in it.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,25 @@ def resampled_means(
         for j in range(m):
             means[some, j] = values_MN[j][drawn_RN].mean(1)
     return means
+
+
+def resampled_counts(
+    n: int, *, seed: int, resamples: int = RESAMPLES
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint16]]]:
+    """How often every sample is in each resample, for figures that are no mean over samples.
+
+    The resamples are those of ``resampled_means``.
+
+    Yields:
+        Numbers of resamples [R] and counts [R, N].
+    """
+    key = rng.key(seed, "bootstrap")
+    step = max(1, _DRAWS_AT_ONCE // n)
+    for start in range(0, resamples, step):
+        some = np.arange(start, min(start + step, resamples))
+        cells = rng.integers(key, some, n, n) + np.arange(len(some))[:, None] * n
+        counts = np.bincount(cells.ravel(), minlength=len(some) * n).reshape(len(some), n)
+        yield some, counts.astype(np.uint16)
 
 
 def interval(
@@ -85,7 +105,7 @@ def unpaired_difference(
 
 
 def percentiles(means: NDArray[np.float64], level: float = LEVEL) -> tuple[float, float]:
-    """The central ``level`` of resampled values."""
+    """The central ``level`` of resampled values; resamples without a value (nan) do not count."""
     tail = 100 * (1 - level) / 2
-    low, high = np.percentile(means, [tail, 100 - tail])
+    low, high = np.nanpercentile(means, [tail, 100 - tail])
     return float(low), float(high)

@@ -36,6 +36,11 @@ def center_view(
     )
 
 
+def whole_view(size: int) -> View:
+    """All of a picture at ``size`` x ``size``, its aspect not kept (Goyal et al., section 3)."""
+    return View(size=size, crop=Crop(kind="whole"), interpolation="bicubic", flip=0.0)
+
+
 def simclr_view(size: int = 224, *, strength: float = 1.0, blur: bool = True) -> View:
     """SimCLR (section 3, appendix A): crop, mirror, jitter p=.8, grey p=.2, blur p=.5.
 
