@@ -104,6 +104,11 @@ class Labels(_Frozen):
     predicted: str | None = Field(
         None, description="classes for all others: a table of `foveal predict`"
     )
+    hierarchy: str | None = Field(
+        None, description="what lies above a class: a file of lines child,parent"
+    )
+    flip: float = Field(0.0, ge=0, le=1, description="noise on purpose: share made another class")
+    drop: float = Field(0.0, ge=0, lt=1, description="noise on purpose: share taken away")
 
     @model_validator(mode="after")
     def _one_choice(self) -> Labels:
@@ -152,6 +157,11 @@ class Recipe(_Frozen):
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
     clip: float | None = Field(None, gt=0, description="largest global gradient norm")
+    pictures: int | None = Field(
+        None,
+        ge=1,
+        description="learn from so many, drawn by the seed; fewer are part of more",
+    )
     seed: int = Field(0, ge=0)
     channels: int | None = Field(None, description="1 or 3; None: as the pictures are")
     max_bad: float = Field(0.02, ge=0, le=1, description="largest share of unreadable files")

@@ -141,6 +141,25 @@ def read_predictions(source: Source, path: str | Path) -> NDArray[np.int64]:
     return labels
 
 
+def noisy(
+    labels_N: NDArray[np.int64], classes: int, *, flip: float = 0.0, drop: float = 0.0, seed: int
+) -> NDArray[np.int64]:
+    """Labels with mistakes made on purpose; those of a smaller share are part of a larger one's.
+
+    Args:
+        labels_N: True classes, -1 unknown.
+        classes: How many there are.
+        flip: Probability of another class, drawn evenly.
+        drop: Probability of no label.
+        seed: Of the mistakes, which depend on it and on the row alone.
+    """
+    draws_N3 = rng.uniform(rng.key(seed, "label noise"), np.arange(len(labels_N)), 3)
+    other_N = (labels_N + 1 + (draws_N3[:, 1] * (classes - 1)).astype(np.int64)) % classes
+    found_N = np.where(draws_N3[:, 0] < flip, other_N, labels_N)
+    found_N[(draws_N3[:, 2] < drop) | (labels_N < 0)] = -1
+    return found_N
+
+
 def filled(true_N: NDArray[np.int64], predicted_N: NDArray[np.int64]) -> NDArray[np.int64]:
     """Predictions where the true label is unknown, and only there."""
     return np.where(true_N >= 0, true_N, predicted_N)

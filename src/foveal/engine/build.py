@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import nn
 from foveal.backbones.base import Backbone
 from foveal.backbones.registry import build_backbone
 from foveal.core import rng
+from foveal.data.hierarchy import read_hierarchy
 from foveal.data.loader import StreamPlan, Table
 from foveal.data.masked import SoftMask
 from foveal.data.scan import ScanReport
@@ -95,8 +96,26 @@ def check_channels(method: Method, channels: int) -> None:
                 )
 
 
-def data_info(recipe: Recipe, source: Source, scan: ScanReport, samples: int) -> DataInfo:
-    """What the method may know of the data."""
+def data_info(
+    recipe: Recipe,
+    source: Source,
+    scan: ScanReport,
+    samples: int,
+    hierarchy: str | None = None,
+) -> DataInfo:
+    """What the method may know of the data.
+
+    Args:
+        recipe: Of the run.
+        source: The pictures.
+        scan: What was found in them.
+        samples: Rows of the sample table.
+        hierarchy: Lines ``child,parent``.
+    """
+    positives = None
+    if hierarchy is not None:
+        found = read_hierarchy(hierarchy, source.classes or [], recipe.labels.hierarchy or "")
+        positives = torch.from_numpy(found.positives)
     return DataInfo(
         samples=samples,
         channels=source.channels,
@@ -104,11 +123,31 @@ def data_info(recipe: Recipe, source: Source, scan: ScanReport, samples: int) ->
         # A channel without any variation would be divided by zero.
         std=tuple(max(s, 1e-3) for s in scan.std),
         classes=len(source.classes or []),
+        positives=positives,
         seed=recipe.seed,
         batch=recipe.batch,
         size=recipe.evaluation.size,
         fraction=recipe.evaluation.fraction,
     )
+
+
+def subset(scan: ScanReport, count: int | None, seed: int) -> ScanReport:
+    """The scan with ``count`` of the good rows, the others as if they were not there.
+
+    Drawn by the seed alone: the pictures of a smaller count are among those of a larger one.
+
+    Raises:
+        FovealError: There are fewer.
+    """
+    if count is None:
+        return scan
+    if count > len(scan.good):
+        raise FovealError(
+            f"pictures={count:,}, and {scan.root} has {len(scan.good):,} that can be read",
+            hint=f"pictures={len(scan.good)} or fewer",
+        )
+    rows = rng.permute(rng.key(seed, "pictures"), len(scan.good), np.arange(count))
+    return replace(scan, good=np.sort(scan.good[rows]))
 
 
 def build_table(source: Source, scan: ScanReport, method_samples: Any = None) -> Table:

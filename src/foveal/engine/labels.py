@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from foveal.data.labels import (
     draw_few,
     filled,
     names_text,
+    noisy,
     only_labels_of,
     read_predictions,
     rows_of_names,
@@ -26,7 +28,9 @@ from foveal.recipe import Labels
 def seen_labels(
     choice: Labels, source: Source, good: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The labels training sees, int64 [N], -1 hidden or unknown; and the rows whose label is true.
+    """The labels training sees, int64 [N], -1 hidden or unknown; and the rows that were labelled.
+
+    Noise made on purpose changes some of these labels; predictions are not among them.
 
     Args:
         choice: Of the recipe.
@@ -41,6 +45,10 @@ def seen_labels(
     else:
         rows = np.flatnonzero(known >= 0)
     seen = only_labels_of(source, rows)
+    if choice.flip or choice.drop:
+        classes = len(source.classes or [])
+        seen = noisy(seen, classes, flip=choice.flip, drop=choice.drop, seed=choice.seed)
+        rows = rows[seen[rows] >= 0]
     if choice.predicted is not None:
         seen = filled(seen, read_predictions(source, choice.predicted))
     return seen, rows
@@ -67,14 +75,23 @@ def limited(
     if choice == Labels():
         return source, {}
     if folder.exists:
-        own = folder.predicted_file
-        choice = Labels(file=str(folder.labels_file), predicted=str(own) if own.is_file() else None)
+        own: dict[str, Any] = {"per_class": None, "share": None, "file": str(folder.labels_file)}
+        if choice.predicted is not None:
+            own["predicted"] = str(folder.predicted_file)
+        if choice.hierarchy is not None:
+            own["hierarchy"] = str(folder.hierarchy_file)
+        choice = choice.model_copy(update=own)
     seen, rows = seen_labels(choice, source, good)
     texts = {folder.labels_file: names_text(source, rows)}
     if choice.predicted is not None:
         texts[folder.predicted_file] = read_text(choice.predicted)
+    if choice.hierarchy is not None:
+        texts[folder.hierarchy_file] = read_text(choice.hierarchy)
     text = f"labels of {len(rows):,} pictures are used, the others are hidden"
     if predicted := int((seen >= 0).sum()) - len(rows):
         text += f"; {predicted:,} are predictions"
+    if choice.flip:
+        wrong = int((seen[rows] != only_labels_of(source, rows)[rows]).sum())
+        text += f"; {wrong:,} were made wrong on purpose"
     say(text)
     return with_labels(source, seen), texts

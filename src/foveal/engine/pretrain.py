@@ -28,6 +28,7 @@ from foveal.engine.build import (
     check_options,
     data_info,
     make_fabric,
+    subset,
 )
 from foveal.engine.cachetier import as_recorded, check_ranks_agree, decided, pixels_of
 from foveal.engine.labels import limited, seen_labels
@@ -37,7 +38,7 @@ from foveal.engine.screen import ProgressScreen
 from foveal.engine.trainer import Trainer
 from foveal.errors import FovealError
 from foveal.methods import get_method
-from foveal.methods.base import Method
+from foveal.methods.base import DataInfo, Method
 from foveal.recipe import Labels, Recipe, override, validated
 from foveal.recipes import get_recipe
 
@@ -203,11 +204,13 @@ def _train(
     # Before the folder is made: what cannot start leaves nothing behind.
     check_options(recipe)
     fingerprint = source.fingerprint()
+    report = subset(report, recipe.pictures, recipe.seed)
     source, texts = limited(recipe.labels, source, report.good, folder, screen.say)
     source = pixels_of(recipe, source, screen.say)
     start = recipe.init is not None and not folder.last.is_file()
     load = _loader(recipe, screen) if start else None
-    method, table = _method_and_table(recipe, source, report, load)
+    hierarchy = texts.get(folder.hierarchy_file)
+    method, table = _method_and_table(recipe, source, report, load, hierarchy)
     if start and recipe.init and start_from(method.classifiers(), source.classes, recipe.init):
         screen.say(f"classifier from {recipe.init}")
     check_channels(method, source.channels)
@@ -249,16 +252,21 @@ def _method_and_table(
     source: Source,
     report: ScanReport,
     load: Callable[[Backbone], None] | None,
+    hierarchy: str | None,
 ) -> tuple[Method, Table]:
     """The method and its samples; built twice where these are not simply the images.
 
     ``Method.samples`` is asked once: it may read pictures.
     """
-    method = build_method(recipe, data_info(recipe, source, report, len(report.good)), load)
+
+    def about(samples: int) -> DataInfo:
+        return data_info(recipe, source, report, samples, hierarchy)
+
+    method = build_method(recipe, about(len(report.good)), load)
     samples = method.samples(source)
     table = build_table(source, report, samples)
     if samples is not None:
-        method = build_method(recipe, data_info(recipe, source, report, len(table)), load)
+        method = build_method(recipe, about(len(table)), load)
     return method, table
 
 

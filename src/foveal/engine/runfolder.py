@@ -58,6 +58,7 @@ class RunFolder:
         self.environment_file = self.path / "environment.json"
         self.labels_file = self.path / "labels.txt"
         self.predicted_file = self.path / "predicted.csv"
+        self.hierarchy_file = self.path / "hierarchy.csv"
         self.bad_file = self.path / "bad_files.csv"
         self.metrics_file = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoints"

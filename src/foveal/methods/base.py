@@ -53,6 +53,8 @@ class DataInfo:
         channels: Channels of the pictures.
         mean, std: Per channel, of pixels in [0, 1].
         classes: Number of classes if there are labels, else 0.
+        positives: Of each class itself and what lies above it, bool [classes, C], the classes
+            first; None: nothing is known to lie above them.
         batch: Samples per step over all ranks.
         seed: The run's seed.
         size, fraction: The centre view the encoder is measured with: side in pixels, share of the
@@ -64,6 +66,7 @@ class DataInfo:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     classes: int = 0
+    positives: Tensor | None = None
     batch: int = 0
     seed: int = 0
     size: int = 224

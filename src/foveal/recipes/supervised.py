@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from foveal.recipe import Network, Optimiser, Recipe, Schedule
+from foveal.recipe import Evaluation, Network, Optimiser, Recipe, Schedule
 from foveal.recipes._small import DOOM_JITTER, VIEW, small_recipe
 from foveal.views.spec import Crop, View
 
@@ -31,6 +31,28 @@ def doom() -> Recipe:
     return small_recipe(
         "supervised", {"view": view.model_dump(mode="json"), "smoothing": 0.1}, epochs=10
     )
+
+
+def jft() -> Recipe:
+    """Noisy labels of many classes as JFT-300M was learned from: ResNet-101, a yes or no per class.
+
+    Command: foveal pretrain DATA --out runs/jft --recipe supervised/jft labels.hierarchy=tree.csv
+    Minutes: not run here; about two months on 50 accelerators in the paper
+    Machine: many accelerators
+    Expected: transfer linear in log10 of the number of pictures, up to 300 million (the paper)
+    """
+    view = View(size=299, crop=Crop(kind="resize_random", resize=340))
+    return Recipe(
+        method="supervised",
+        options={
+            "view": view.model_dump(mode="json"), "loss": "sigmoid", "unlabelled": "negative"
+        },
+        network=Network(name="resnet101"),
+        batch=1600,
+        epochs=4,
+        optimiser=Optimiser(name="sgd", lr=0.1, weight_decay=1e-4),
+        evaluation=Evaluation(size=299, fraction=299 / 340),
+    )  # fmt: skip
 
 
 def imagenet() -> Recipe:
