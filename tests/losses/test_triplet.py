@@ -22,6 +22,24 @@ def test_semi_hard_on_a_line():
     assert z.grad[:, 0].tolist() == pytest.approx([w / 4 for w in wanted], abs=1e-5)
 
 
+def test_batch_hard_with_a_soft_margin():
+    """Zhai et al.: four anchors, each with its farthest positive and its nearest negative."""
+    z = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-0.6, 0.8]], requires_grad=True)
+    ids = torch.tensor([0, 0, 1, 1])
+    how = {"margin": 0.0, "distance": "euclidean", "mining": "hard", "soft": True}
+    loss, active = triplet_loss(2 * z, ids, **how)
+    assert loss.item() == pytest.approx(0.473754, abs=1e-6)
+    # Every positive is nearer than every negative: no triplet is in the wrong order.
+    assert active == 0
+    loss.backward()
+    assert torch.isfinite(z.grad).all() and z.grad.abs().sum() > 0
+    equal = torch.ones(4, 2, requires_grad=True)
+    collapsed, _ = triplet_loss(equal, ids, **how)
+    assert collapsed.item() == pytest.approx(math.log(2), abs=1e-6)
+    collapsed.backward()
+    assert torch.isfinite(equal.grad).all()
+
+
 @pytest.mark.parametrize(("other", "cost"), [([0.0, 1.0], 0.0), ([0.6, 0.8], 0.3)])
 def test_cosine_triplet(other, cost):
     """Doersch & Zisserman, margin .5: a = (1, 0), p = (.8, .6), D = 1 - cos."""
@@ -53,11 +71,18 @@ def _slow(z, ids, margin, distance, mining):
     z = F.normalize(z.double(), dim=1)
 
     def d(i, j):
-        return (1 - z[i] @ z[j] if distance == "cosine" else (z[i] - z[j]).square().sum()).item()
+        square = (z[i] - z[j]).square().sum()
+        return {"cosine": 1 - z[i] @ z[j], "squared": square, "euclidean": square.sqrt()}[
+            distance
+        ].item()
 
     costs = []
     for a in range(len(ids)):
         others = [d(a, n) for n in range(len(ids)) if ids[n] != ids[a]]
+        alike = [d(a, p) for p in range(len(ids)) if p != a and ids[p] == ids[a]]
+        if mining == "hard":
+            costs += [max(0.0, margin + max(alike) - min(others))] if alike and others else []
+            continue
         for p in range(len(ids)):
             if p == a or ids[p] != ids[a] or not others:
                 continue
@@ -72,8 +97,8 @@ def _slow(z, ids, margin, distance, mining):
 @given(
     ids=st.lists(st.integers(0, 3), min_size=1, max_size=9),
     seed=st.integers(0, 10_000),
-    distance=st.sampled_from(["squared", "cosine"]),
-    mining=st.sampled_from(["semi_hard", "all"]),
+    distance=st.sampled_from(["squared", "cosine", "euclidean"]),
+    mining=st.sampled_from(["semi_hard", "all", "hard"]),
 )
 def test_as_defined(ids, seed, distance, mining):
     z = torch.randn(len(ids), 3, generator=torch.Generator().manual_seed(seed))
@@ -82,7 +107,7 @@ def test_as_defined(ids, seed, distance, mining):
     assert 0 <= active <= 1 and math.isfinite(loss)
 
 
-@pytest.mark.parametrize("mining", ["semi_hard", "all"])
+@pytest.mark.parametrize("mining", ["semi_hard", "all", "hard"])
 def test_equal_embeddings_cost_the_margin(mining):
     z = torch.ones(8, 4, requires_grad=True)
     loss, _ = triplet_loss(z, torch.arange(4).repeat(2), margin=0.5, mining=mining)
@@ -90,8 +115,9 @@ def test_equal_embeddings_cost_the_margin(mining):
 
 
 @pytest.mark.parametrize("ids", [[0, 0, 0], [0, 1, 2]])
-def test_no_triplet_costs_nothing_and_has_a_gradient(ids):
+@pytest.mark.parametrize("mining", ["semi_hard", "all", "hard"])
+def test_no_triplet_costs_nothing_and_has_a_gradient(ids, mining):
     z = torch.randn(3, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    loss, active = triplet_loss(z, torch.tensor(ids), margin=0.5, mining="all")
+    loss, active = triplet_loss(z, torch.tensor(ids), margin=0.5, mining=mining)
     loss.backward()
     assert loss == 0 and active == 0 and torch.equal(z.grad, torch.zeros(3, 2))

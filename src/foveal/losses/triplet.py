@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from foveal.core import ranks
 
-Distance = Literal["squared", "cosine"]
-Mining = Literal["semi_hard", "all"]
+Distance = Literal["squared", "cosine", "euclidean"]
+Mining = Literal["semi_hard", "all", "hard"]
 Normalise = Literal["rows", "columns", "none"]
 
 
@@ -26,6 +26,7 @@ def triplet_loss(
     distance: Distance = "squared",
     mining: Mining = "semi_hard",
     normalise: Normalise = "rows",
+    soft: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """``max(0, margin + d(a, p) - d(a, n))``, mean over the triplets of the global batch.
 
@@ -35,39 +36,45 @@ def triplet_loss(
         ``semi_hard`` (Kolesnikov et al. 2019): one negative for every ordered pair (a, p), the
         nearest that is farther from ``a`` than ``p`` is; the farthest one if none is.
         ``all`` (Doersch & Zisserman 2017): every negative of the batch.
+        ``hard`` (Hermans, Beyer, Leibe 2017; S4L 2019): one triplet an anchor, of the farthest row
+        of its id and the nearest of another.
 
     Args:
         z_BD: Embeddings.
         ids_B: What belongs together, int64.
         margin: In units of the distance.
-        distance: ``squared`` Euclidean, or ``cosine``: ``1 - cos``. Of rows of length 1 the first
-            is twice the second.
+        distance: ``squared`` Euclidean, its root ``euclidean``, or ``cosine``: ``1 - cos``. Of rows
+            of length 1 the first is twice the last.
         mining: See above.
         normalise: ``rows``: every embedding to length 1. ``columns``: every dimension over the
             batch, what the released code of Kolesnikov et al. does in fact. ``cosine`` normalises
             rows in any case.
+        soft: ``log(1 + exp(x))`` in place of ``max(0, x)``.
 
     Returns:
         The loss over this rank's anchors, scaled so that its mean over ranks is the mean over all
-        triplets; and the share of this rank's triplets that still cost something.
+        triplets; and the share of this rank's triplets that still cost something (``soft``: that
+        would without it).
     """
     own = torch.arange(len(z_BD), device=z_BD.device) + ranks.first_row(len(z_BD))
     z_AD, ids_A = ranks.gather(z_BD), ranks.gather_rows(ids_B)
     if normalise != "none" or distance == "cosine":
-        columns = normalise == "columns" and distance == "squared"
+        columns = normalise == "columns" and distance != "cosine"
         z_AD = F.normalize(z_AD, dim=0 if columns else 1)
     d_BA = _distances(z_AD[own], z_AD, distance)
     alike_BA = ids_A[own, None] == ids_A
     positive_BA = alike_BA & (own[:, None] != torch.arange(len(ids_A), device=own.device))
     if mining == "semi_hard":
-        near_BA = _semi_hard(d_BA, alike_BA)
-        cost = F.relu(margin + d_BA - near_BA)[positive_BA]
+        gap = (d_BA - _semi_hard(d_BA, alike_BA))[positive_BA]
+    elif mining == "hard":
+        gap = _hard(d_BA, positive_BA, ~alike_BA)
     else:
-        cost = _all_triplets(d_BA, positive_BA, ~alike_BA, margin)
+        gap = _all_triplets(d_BA, positive_BA, ~alike_BA)
+    cost = F.softplus(margin + gap) if soft else F.relu(margin + gap)
     share = _share_of_all(ids_A, own, mining)
     # A batch of one id, or without any pair, holds no triplet: nothing to learn, no division by 0.
     mean = cost.mean() if len(cost) else d_BA.sum() * 0
-    active = (cost.detach() > 0).float().mean() if len(cost) else d_BA.new_zeros(())
+    active = (gap.detach() > -margin).float().mean() if len(cost) else d_BA.new_zeros(())
     return mean * share, active
 
 
@@ -76,7 +83,8 @@ def _distances(a: Tensor, b: Tensor, distance: Distance) -> Tensor:
     if distance == "cosine":
         return 1 - dots
     squares = a.square().sum(1, keepdim=True) + b.square().sum(1) - 2 * dots
-    return squares.clamp_min(0)
+    # The root's slope at 0 is infinite.
+    return squares.clamp_min(1e-12).sqrt() if distance == "euclidean" else squares.clamp_min(0)
 
 
 def _semi_hard(d_BA: Tensor, alike_BA: Tensor) -> Tensor:
@@ -88,15 +96,23 @@ def _semi_hard(d_BA: Tensor, alike_BA: Tensor) -> Tensor:
     return sorted_BA.gather(1, torch.minimum(farther, (count_B1 - 1).clamp_min(0)))
 
 
-def _all_triplets(d_BA: Tensor, positive_BA: Tensor, other_BA: Tensor, margin: float) -> Tensor:
-    """The cost of every triplet, [T]: one positive of every anchor at a time."""
+def _hard(d_BA: Tensor, positive_BA: Tensor, other_BA: Tensor) -> Tensor:
+    """``d(a, p) - d(a, n)`` of every anchor that has both, [T]."""
+    both = positive_BA.any(1) & other_BA.any(1)
+    far = d_BA.masked_fill(~positive_BA, -torch.inf)[both].amax(1)
+    near = d_BA.masked_fill(~other_BA, torch.inf)[both].amin(1)
+    return far - near
+
+
+def _all_triplets(d_BA: Tensor, positive_BA: Tensor, other_BA: Tensor) -> Tensor:
+    """``d(a, p) - d(a, n)`` of every triplet, [T]: one positive of every anchor at a time."""
     most = int(positive_BA.sum(1).max())
     order_BA = positive_BA.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
     found = [d_BA.new_zeros(0)]
     for k in range(most):
         at_B1 = order_BA[:, k : k + 1]
         there_B1 = positive_BA.gather(1, at_B1)
-        found.append(F.relu(margin + d_BA.gather(1, at_B1) - d_BA)[there_B1 & other_BA])
+        found.append((d_BA.gather(1, at_B1) - d_BA)[there_B1 & other_BA])
     return torch.cat(found)
 
 
@@ -104,7 +120,7 @@ def _share_of_all(ids_A: Tensor, own: Tensor, mining: Mining) -> Tensor:
     """Ranks times this rank's share of all triplets: 1 where every rank has as many."""
     _, which, counts = torch.unique(ids_A, return_inverse=True, return_counts=True)
     alike = counts[which]
-    triplets = (alike - 1).double()
+    triplets = (alike > 1 if mining == "hard" else alike - 1).double()
     others = len(ids_A) - alike
     triplets = triplets * (others if mining == "all" else (others > 0))
     total = triplets.sum()

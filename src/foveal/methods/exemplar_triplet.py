@@ -14,6 +14,8 @@ on standardised pictures and tests on pictures scaled to [-1, 1], here both are 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -34,9 +36,12 @@ class ExemplarTripletOptions(MethodOptions):
 
     view: View = Field(default_factory=lambda: inception_view(grey=0.66))
     copies: int = Field(8, ge=2, description="views of a picture in one batch")
-    margin: float = Field(0.5, gt=0)
-    distance: Distance = Field("squared", description="squared Euclidean, or cosine: 1 - cos")
-    mining: Mining = Field("semi_hard", description="one negative a pair, or all of the batch")
+    margin: float = Field(0.5, ge=0)
+    soft: bool = Field(False, description="log(1 + exp(x)) in place of max(0, x)")
+    distance: Distance = Field("squared", description="squared Euclidean, its root, or 1 - cos")
+    mining: Mining = Field(
+        "semi_hard", description="one negative a pair, all of the batch, or one triplet an anchor"
+    )
     normalise: Normalise = Field("rows", description="columns: the released code's quirk")
     head_layers: int = Field(1, ge=1, le=4, description="linear layers of the head")
     head_hidden: int = Field(1024, gt=0, description="units between them")
@@ -87,6 +92,7 @@ class ExemplarTriplet(Method):
             distance=o.distance,
             mining=o.mining,
             normalise=o.normalise,
+            soft=o.soft,
         )
         return Losses(loss, {"active": active})
 
@@ -96,4 +102,7 @@ class ExemplarTriplet(Method):
 
     def trivial_losses(self) -> dict[str, float]:
         """What a network gives that says the same about every picture."""
-        return {"the margin, what equal embeddings give": float(self.options.margin)}
+        margin = float(self.options.margin)
+        if self.options.soft:
+            return {"what equal embeddings give": math.log1p(math.exp(margin))}
+        return {"the margin, what equal embeddings give": margin}
