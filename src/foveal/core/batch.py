@@ -75,6 +75,13 @@ class StreamBatch:
         draws = _below_one(rng.uniform(k, np.array([self.step]), n))
         return torch.from_numpy(draws).reshape(shape).to(self.device)
 
+    def shared_normal(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """Standard normal numbers [*shape], float32, keyed as ``shared_random``."""
+        n = int(np.prod(shape, dtype=np.int64)) if shape else 1
+        k = rng.key(self.seed, "shared", self.stream, name)
+        draws = rng.normal(k, np.array([self.step]), n).astype(np.float32)
+        return torch.from_numpy(draws).reshape(shape).to(self.device)
+
     def to(self, device: torch.device) -> StreamBatch:
         """The same batch on another device."""
 

@@ -83,8 +83,7 @@ class Trainer:
         self.gradients = Gradients(self.module, method, fabric, recipe)
         self.optimisers = build_optimisers(self.method, recipe)
         self.peak = peak_learning_rate(recipe)
-        main = self.plans[self.main]
-        self.samples, self.batch = table.drawn_by(main), main.batch
+        self.samples, self.batch = table.drawn_by(p := self.plans[self.main]), p.batch
         self.threads = cores.loader
         self.bad = BadFiles()
         self.watch = Watch({})

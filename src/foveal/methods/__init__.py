@@ -26,6 +26,7 @@ _METHODS = {
     "pirl": "foveal.methods.pirl:PIRL",
     "relative_patch": "foveal.methods.relative_patch:RelativePatch",
     "rotation": "foveal.methods.rotation:Rotation",
+    "s4l": "foveal.methods.s4l:S4L",
     "sela": "foveal.methods.sela:SeLa",
     "simclr": "foveal.methods.simclr:SimCLR",
     "split_brain": "foveal.methods.split_brain:SplitBrain",

@@ -261,10 +261,10 @@ class Method(nn.Module, ABC):
     #: One of ``FAMILIES``.
     family: ClassVar[str]
     #: The loss of a sample depends on the others of its batch: plain accumulation is refused.
-    couples_samples: ClassVar[bool] = False
+    couples_samples: bool = False
     #: ``forward`` gives the same again for the same batch and seed, also without gradient, as
     #: GradCache needs it (not where it computes gradients itself, as adversarial training does).
-    replayable: ClassVar[bool] = True
+    replayable: bool = True
     #: It cannot do without labels.
     needs_labels: ClassVar[bool] = False
     #: It learns from frames with masks, as ``foveal data motion`` writes them.

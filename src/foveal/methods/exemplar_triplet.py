@@ -74,13 +74,19 @@ class ExemplarTriplet(Method):
         """Views of one distribution, each with its own draws."""
         return {"main": Stream(dict.fromkeys(self.names, self.options.view))}
 
+    def shown(self, batch: Batch) -> Tensor:
+        """The views, those of one picture side by side, [B copies, C, H, W] in [0, 1]."""
+        views = [batch["main"].images(name) for name in self.names]
+        x = torch.stack(views, dim=1).flatten(0, 1)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def answers(self, features: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Embeddings [B, copies, D]."""
+        return {"z": self.head(features).unflatten(0, (len(batch["main"]), -1))}
+
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Embeddings [B, copies, D]; batch norm sees all views together."""
-        main = batch["main"]
-        x = torch.stack([main.images(name) for name in self.names], dim=1).flatten(0, 1)
-        x = self.input(x).contiguous(memory_format=torch.channels_last)
-        z = self.head(self.trunk(x)["pooled"])
-        return {"z": z.unflatten(0, (len(main), -1))}
+        """See ``answers``; batch norm sees all views together."""
+        return self.answers(self.trunk(self.input(self.shown(batch)))["pooled"], batch)
 
     def loss(self, out: dict[str, Tensor], batch: Batch, progress: Progress) -> Losses:
         """Mean over the triplets of the batch."""

@@ -75,10 +75,9 @@ class Rotation(Method):
         """One view a picture."""
         return {"main": Stream({"view": self.options.view})}
 
-    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Logits of every turned copy, [B, turns shown, classes]."""
-        main = batch["main"]
-        x_BCHW = self.normalise(main.images("view"))
+    def shown(self, batch: Batch) -> Tensor:
+        """Turned copies, those of one picture side by side, [B turns, C, H, W] in [0, 1]."""
+        x_BCHW = batch["main"].images("view")
         if self.all_turns:
             turned = [quarter_turns(x_BCHW, _QUARTERS[t]) for t in self.turns]
             # Copies of one picture lie side by side: the first axis stays the samples.
@@ -86,8 +85,15 @@ class Rotation(Method):
         else:
             quarters = torch.tensor([_QUARTERS[t] for t in self.turns], device=x_BCHW.device)
             x = turn_each(x_BCHW, quarters[self._drawn(batch)])
-        logits = self.head(self.trunk(x.contiguous(memory_format=torch.channels_last))["pooled"])
-        return {"logits": logits.unflatten(0, (len(main), -1))}
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def answers(self, features: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Logits of every turned copy, [B, turns shown, classes]."""
+        return {"logits": self.head(features).unflatten(0, (len(batch["main"]), -1))}
+
+    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """See ``answers``."""
+        return self.answers(self.trunk(self.normalise(self.shown(batch)))["pooled"], batch)
 
     def loss(self, out: dict[str, Tensor], batch: Batch, progress: Progress) -> Losses:
         """Mean cross-entropy over all turned copies (equations 1 to 3)."""
