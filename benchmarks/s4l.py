@@ -1,0 +1,193 @@
+"""S4L with 5 % of the labels beside the supervised baseline tuned on the same labels.
+
+    python benchmarks/s4l.py [--arms supervised,s4l] [--seeds N] [--data FOLDER] [--runs FOLDER]
+
+Doom objects. Of the training pictures 50 a class are held out for validation and 15 a class (5 %
+of the 305 there are) keep their label; the rest has none. Every choice is made by the accuracy of
+the classifier on the validation pictures: the baseline's among weight decays x lengths (the lesson
+of Zhai et al. 2019: with few labels decay and length decide), S4L's among weight decays. Only what
+was chosen sees the test pictures: accuracy of the classifier (upright, and logits averaged over
+four turns), and kNN and a linear probe of the features by all labels. Differences are paired over
+test pictures, averaged over seeds, with 95 % bootstrap intervals over test pictures. Runs are kept
+and continued; the table is written anew after every run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import foveal
+from foveal.data.labels import draw_few
+from foveal.data.sources import Source, Subset
+from foveal.data.splits import load_splits
+from foveal.engine.runfolder import RunFolder, environment
+from foveal.evaluation.bench import Bench
+from foveal.evaluation.features import Store
+from foveal.evaluation.knn import knn
+from foveal.evaluation.linear import linear
+from foveal.evaluation.probe import Problem
+from foveal.evaluation.run import encoder_of
+from foveal.metrics.bootstrap import difference_interval, interval
+from foveal.recipe import Evaluation, Labels, Machine, Network, Optimiser, Recipe, Schedule
+from foveal.recipes._small import DOOM_JITTER
+from foveal.views.spec import Crop, View
+
+ROOT = Path(__file__).parents[1]
+PER_CLASS, VALIDATION, SIDE, BATCH = 15, 50, 32, 64
+DECAYS = (0.01, 0.1, 0.5, 2.0)
+LENGTHS = (10, 40, 120)  # passes over the 600 labelled pictures
+PROBES = {"knn": knn, "linear": linear}
+
+Arm = tuple[str, float, float]
+"""Name, weight decay, labelled epochs."""
+
+GRIDS: dict[str, list[Arm]] = {
+    "supervised": [("supervised", d, e) for e in LENGTHS for d in DECAYS],
+    "s4l": [("s4l", d, 30) for d in (0.1, 0.5)],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--arms", default=",".join(GRIDS))
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--data", type=Path, default=ROOT / "data" / "doom")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "s4l")
+    arguments = parser.parse_args()
+    foveal.make_doom(arguments.data, what=("objects",), progress=print)
+    pictures, test = load_splits(arguments.data / "objects", seed=0, channels=3)
+    held = draw_few(pictures.labels, per_class=VALIDATION, seed=1)
+    validation = Subset(pictures, held, "validation")
+    pile = Subset(pictures, np.setdiff1d(np.arange(len(pictures)), held), "training")
+    tuned: dict[str, dict[Arm, float]] = {}
+    hits: dict[str, dict[int, dict[str, NDArray[np.bool_]]]] = {}
+    for kind in arguments.arms.split(","):
+        tuned[kind] = {}
+        for arm in GRIDS[kind]:
+            run = trained(arm, 0, pile, arguments.runs)
+            tuned[kind][arm] = validated(run, validation)
+            print(json.dumps({"arm": arm, "validation": tuned[kind][arm]}), flush=True)
+        best = max(tuned[kind], key=lambda arm: tuned[kind][arm])
+        hits[kind] = {}
+        for seed in range(arguments.seeds):
+            run = trained(best, seed, pile, arguments.runs)
+            hits[kind][seed] = measured(run, pictures, test)
+            (arguments.runs / "table.md").write_text(table(tuned, hits, arguments), "utf-8")
+    print(table(tuned, hits, arguments))
+
+
+def recipe(arm: Arm, seed: int) -> Recipe:
+    """One run: everything but method, decay and length is the same."""
+    method, decay, epochs = arm
+    view = View(size=SIDE, interpolation="bicubic", crop=Crop(scale=(0.2, 1.0)), jitter=DOOM_JITTER)
+    return Recipe(
+        method=method,
+        options={"view": view.model_dump(mode="json")},
+        network=Network(name="small", width=0.5),
+        batch=BATCH,
+        epochs=epochs,
+        optimiser=Optimiser(name="adamw", lr=2e-3, scaling="none", weight_decay=decay,
+                            exclude_1d=True),
+        schedule=Schedule(name="cosine", warmup=epochs / 20),
+        seed=seed,
+        evaluation=Evaluation(size=SIDE, fraction=1.0),
+        labels=Labels(per_class=PER_CLASS),
+        machine=Machine(monitor_every=1000.0),
+    )  # fmt: skip
+
+
+def trained(arm: Arm, seed: int, pile: Source, runs: Path) -> Path:
+    """The run of an arm, trained where it is not there yet."""
+    run = runs / f"{arm[0]}-decay{arm[1]:g}-epochs{arm[2]:g}-{seed}"
+    if not RunFolder(run).finished:
+        foveal.pretrain(pile, run, recipe=recipe(arm, seed))
+    return run
+
+
+def correct(run: Path, source: Source, turns: int = 1) -> NDArray[np.bool_]:
+    """Which pictures a run's classifier gets right."""
+    found = foveal.predict(run, source, turns=turns)
+    assert source.labels is not None and found.classes == source.classes
+    right: NDArray[np.bool_] = found.labels == source.labels[found.rows]
+    return right
+
+
+def validated(run: Path, validation: Source) -> float:
+    """Accuracy on the validation pictures; kept in the run folder."""
+    kept = run / "validation.json"
+    if not kept.is_file():
+        kept.write_text(json.dumps(float(correct(run, validation).mean())))
+    return float(json.loads(kept.read_text()))
+
+
+def measured(run: Path, train: Source, test: Source) -> dict[str, NDArray[np.bool_]]:
+    """Which test pictures the classifier and the probes of the features get right."""
+    kept = run / "hits.npz"
+    if not kept.is_file():
+        found = {"classifier": correct(run, test), "four turns": correct(run, test, turns=4)}
+        split = Bench(encoder_of(run), train, test, Store(run / "features")).trained
+        problem = Problem(
+            torch.from_numpy(np.asarray(split.train.x)),
+            torch.from_numpy(split.train.labels),
+            torch.from_numpy(np.asarray(split.test.x)),
+            len(train.classes or []),
+        )
+        for name, probe in PROBES.items():
+            found[name] = probe(problem)[0].argmax(1).numpy() == split.test.labels
+        np.savez(run / "hits.tmp.npz", **found)
+        (run / "hits.tmp.npz").replace(kept)
+    return dict(np.load(kept))
+
+
+def table(tuned: dict[str, dict[Arm, float]], hits: dict[str, Any], arguments: Any) -> str:
+    """What is there so far, as Markdown."""
+    lines = ["| method | labelled epochs | weight decay | validation |", "|---|---:|---:|---:|"]
+    for kind, found in tuned.items():
+        best = max(found, key=lambda arm: found[arm])
+        for (_, decay, epochs), value in found.items():
+            mark = "**" if (kind, decay, epochs) == best else ""
+            lines.append(f"| {kind} | {epochs:g} | {decay:g} | {mark}{100 * value:.1f}{mark} |")
+    names = ("classifier", "four turns", *PROBES)
+    lines += ["", "| chosen | seeds | " + " | ".join(names) + " |"]
+    lines += ["|---|---:|" + "---:|" * len(names)]
+    means = {
+        kind: {n: np.mean([h[n] for h in seeds.values()], axis=0) for n in names}
+        for kind, seeds in hits.items()
+    }
+    for kind, mean in means.items():
+        cells = [_cell(mean[n].mean(), interval(mean[n], seed=0)) for n in names]
+        lines.append(f"| {kind} | {len(hits[kind])} | {' | '.join(cells)} |")
+    if {"supervised", "s4l"} <= means.keys():
+        a, b = means["s4l"], means["supervised"]
+        cells = [
+            _cell((a[n] - b[n]).mean(), difference_interval(a[n], b[n], seed=0), "+") for n in names
+        ]
+        lines.append(f"| s4l minus supervised | | {' | '.join(cells)} |")
+    about = environment()
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Command: `python benchmarks/s4l.py --seeds {arguments.seeds}` · Machine: "
+            f"{about['processor']}, {about['cores']} cores, torch {about['versions']['torch']} · "
+            f"Date: {date.today().isoformat()}",
+            "",
+        ]
+    )
+
+
+def _cell(value: float, limits: tuple[float, float], sign: str = "") -> str:
+    low, high = limits
+    return f"{100 * value:{sign}.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+
+
+if __name__ == "__main__":
+    main()
