@@ -15,7 +15,9 @@ SURFACE = {
         "data", "changes", "--out", "--method", "--recipe", "--backbone", "--epochs", "--minutes",
         "--init",
     },
-    "evaluate": {"run_or_file", "--data", "--protocol", "--k", "--seed", "--json"},
+    "evaluate": {
+        "run_or_file", "changes", "--data", "--protocol", "--k", "--seed", "--finetune", "--json",
+    },
     "compare": {"runs", "--out", "--json"},
     "embed": {"run_or_file", "--data", "--out"},
     "search": {"run_or_file", "query", "--data", "--top", "--out", "--json"},

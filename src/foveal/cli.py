@@ -115,20 +115,30 @@ def evaluate(
         typer.Option(
             "--data",
             metavar="LABELLED",
-            help="Class folders, train/ and test/ of them, or PASCAL VOC's layout.",
+            help="Class folders, train/ and test/ of them, or PASCAL VOC's layout; scenes.",
         ),
     ],
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...", help="Settings of protocols on scenes, e.g. epochs=8."
+        ),
+    ] = None,
     protocol: Annotated[str, typer.Option(help="Comma-separated protocols.")] = "knn,linear,health",
     k: Annotated[int, typer.Option(min=1, help="Neighbours of kNN.")] = 20,
     seed: Annotated[int, typer.Option(help="Of splits, baselines and intervals.")] = 0,
+    finetune: Annotated[
+        bool, typer.Option("--finetune", help="Train the network too (protocols on scenes).")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure frozen features, beside random initialisation and raw pixels."""
+    """Measure what was learned, beside random initialisation and raw pixels."""
     from foveal.evaluation.result import table
     from foveal.verbs import evaluate as run
 
     names = [name.strip() for name in protocol.split(",") if name.strip()]
-    results = run(run_or_file, data, protocols=names, k=k, seed=seed)
+    given = [*(changes or []), *(["finetune=true"] if finetune else [])]
+    results = run(run_or_file, data, protocols=names, k=k, seed=seed, changes=given)
     _print([r.to_json() for r in results] if as_json else table(results), as_json)
 
 

@@ -122,16 +122,19 @@ def evaluate(
     protocols: Sequence[str] = ("knn", "linear", "health"),
     seed: int = 0,
     k: int = 20,
+    changes: Mapping[str, Any] | Sequence[str] = (),
 ) -> list[Result]:
-    """Measures frozen features on labelled pictures, beside random initialisation and raw pixels.
+    """Measures a network on labelled pictures, beside random initialisation and raw pixels.
 
     Args:
         run_or_file: A run folder, an exported file, or an Encoder.
         data: Labelled pictures: ``train/`` and ``test/`` (or ``val/``) class folders, or class
-            folders alone, of which a fifth is then held out.
-        protocols: Any of ``foveal.evaluation.protocols.PROTOCOLS``.
+            folders alone, of which a fifth is then held out. Scenes for the protocols that
+            measure every pixel.
+        protocols: Any of ``foveal.evaluation.protocols.PROTOCOLS`` and ``ON_SCENES``.
         seed: Of the random initialisation where the file does not say, of splits and intervals.
         k: Neighbours of kNN.
+        changes: Settings of protocols on scenes, ``{"finetune": True}`` or ``["epochs=8"]``.
 
     Returns:
         One result per protocol and metric; also written to ``RUN/results``, and into the report.
@@ -139,7 +142,9 @@ def evaluate(
     from foveal.evaluation.run import evaluate as run_protocols
     from foveal.report.page import write_report
 
-    results = run_protocols(run_or_file, data, protocols=protocols, seed=seed, k=k)
+    if not isinstance(changes, Mapping):
+        changes = parse_overrides(changes)
+    results = run_protocols(run_or_file, data, protocols=protocols, seed=seed, k=k, changes=changes)
     if not isinstance(run_or_file, Encoder) and (Path(run_or_file) / "recipe.json").is_file():
         write_report(run_or_file)
     return results

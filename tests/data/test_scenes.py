@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from foveal.data.boxes import read_voc_boxes
 from foveal.data.camera import Camera, normals_from_depth
 from foveal.data.nyu import CAMERA, FILE, SPLITS
 from foveal.data.scenes import VOC_CLASSES, open_boxes, open_scenes
@@ -67,26 +66,22 @@ def test_voc_boxes_count_from_one_with_both_ends_inside(voc):
     assert found.difficult.tolist() == [True] and found.area.tolist() == [70]
 
 
-def test_voc07_is_trained_on_trainval_and_tested_on_test(tmp_path):
-    folder = write_voc(tmp_path / "v", lists=("train", "val", "trainval", "test"))
-    (folder / "classes.txt").unlink()
-    for path in (folder / "Annotations").iterdir():
-        path.write_text(path.read_text().replace("ball", "cat").replace("box<", "dog<"))
-    train, test = open_boxes(folder)
-    assert train.root.endswith("trainval") and test.root.endswith("test")
+def test_voc_classes_where_the_data_name_none(voc):
+    (voc / "classes.txt").unlink()
+    train, _ = open_scenes(voc, "segmentation")
     assert train.things == list(VOC_CLASSES) and len(VOC_CLASSES) == 20
-    assert train.boxes(0).label[0] == VOC_CLASSES.index("cat")
 
 
 @pytest.mark.parametrize(
     ("kind", "remove", "named", "layout"),
     [
         ("segmentation", "JPEGImages", "JPEGImages", "SegmentationClass"),
-        ("segmentation", "ImageSets/Segmentation/val.txt", "ImageSets/Segmentation", "train,val"),
+        ("segmentation", "ImageSets/Segmentation/val.txt", "Segmentation/val.txt", "train,val"),
         ("segmentation", "SegmentationClass/p0.png", "SegmentationClass/p0.png", "palette"),
         ("depth", "Depth/p0.png", "Depth/p0.png", "16 bit"),
         ("normals", "intrinsics.json", "intrinsics.json", "fx"),
-        ("boxes", "Annotations/p2.xml", "Annotations/p2.xml", "bndbox"),
+        ("boxes", "Annotations/p2.xml", "Annotations/p2.xml", "Annotations/NAME.xml"),
+        ("boxes", "JPEGImages", "JPEGImages", "Annotations"),
     ],
 )
 def test_what_is_missing_is_named_with_the_layout(voc, kind, remove, named, layout):
@@ -104,9 +99,6 @@ def test_wrong_targets_are_refused(voc):
     Image.fromarray(np.full((H, W), 7, np.uint8)).save(voc / "SegmentationClass" / "p0.png")
     with pytest.raises(FovealError, match="holds class 7"):
         open_scenes(voc, "segmentation")
-    (voc / "classes.txt").write_text("ball\n")
-    with pytest.raises(FovealError, match="class 'box'"):
-        read_voc_boxes(voc / "Annotations" / "p1.xml", ["ball"])
 
 
 def test_a_folder_around_the_right_one_is_told(voc):

@@ -76,3 +76,12 @@ def test_the_unpaired_difference_is_wider_than_the_paired_one():
     low, high = bootstrap.unpaired_difference(a.mean(), own[0], b.mean(), own[1])
     paired = bootstrap.difference_interval(a, b, seed=0)
     assert low < paired[0] < paired[1] < high
+
+
+def test_sums_and_means_are_of_the_same_resamples():
+    values = np.random.default_rng(0).normal(size=(30, 3))
+    sums = bootstrap.resampled_sums(values, seed=4, resamples=50)
+    means = bootstrap.resampled_means(values.T, seed=4, resamples=50)
+    assert np.allclose(sums / 30, means)
+    with pytest.raises(FovealError, match="no samples"):
+        bootstrap.resampled_sums(values[:0], seed=0)

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from foveal.errors import FovealError
-from foveal.metrics.geometry import angles, depth_scores, normal_scores
+from foveal.metrics.geometry import (
+    angles,
+    depth_scores,
+    depth_scores_of_sums,
+    depth_sums,
+    normal_scores,
+    normal_scores_of_sums,
+    normal_sums,
+)
 
 
 def test_golden_depth():
@@ -32,3 +40,22 @@ def test_angles_do_not_depend_on_length():
     turn = np.radians([0, 10, 90, 180])
     truth = np.stack([np.cos(turn), np.sin(turn), 0 * turn], 1)
     assert angles(5 * truth, [[2.0, 0, 0]] * 4) == pytest.approx([0, 10, 90, 180], abs=1e-4)
+
+
+def test_sums_over_pictures_give_the_scores_of_all_pixels_together():
+    draw = np.random.default_rng(0)
+    parts = [(draw.uniform(1, 9, n), draw.uniform(1, 9, n)) for n in (40, 7, 301)]
+    whole = depth_scores(*(np.concatenate(side) for side in zip(*parts, strict=True)))
+    found = depth_scores_of_sums(sum(depth_sums(*part) for part in parts))
+    assert {k: float(v) for k, v in found.items()} == pytest.approx(whole)
+    degrees = [draw.uniform(0, 180, n) for n in (50, 3, 200)]
+    whole = normal_scores(np.concatenate(degrees))
+    found = normal_scores_of_sums(np.stack([sum(normal_sums(d) for d in degrees)] * 2))
+    for name, value in whole.items():
+        assert found[name].shape == (2,)
+        assert found[name][1] == pytest.approx(value, abs=1.5 if name == "median" else 1e-9)
+
+
+def test_the_median_is_found_within_its_tenth_of_a_degree():
+    degrees = np.linspace(20, 30, 10_001)
+    assert normal_scores_of_sums(normal_sums(degrees))["median"] == pytest.approx(25, abs=0.01)

@@ -1,17 +1,14 @@
-"""Objects in pictures: Pascal VOC's XML and COCO's JSON, in one form.
+"""Boxes of objects, and COCO's JSON that holds them.
 
-Layouts: Everingham et al., "The Pascal Visual Object Classes (VOC) Challenge", IJCV 2010; Lin et
-al., "Microsoft COCO: common objects in context", ECCV 2014.
+Lin et al., "Microsoft COCO: common objects in context", ECCV 2014.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,41 +35,6 @@ class Boxes:
     label: NDArray[np.int64]
     difficult: NDArray[np.bool_]
     area: NDArray[np.float64]
-
-
-def read_voc_boxes(path: Path, names: Sequence[str]) -> Boxes:
-    """The objects of one VOC annotation (pixels from 1, both ends inside).
-
-    Raises:
-        FovealError: The file is missing or not such an annotation, or names another class.
-    """
-    number = {name: i for i, name in enumerate(names)}
-    corners, labels, difficult = [], [], []
-    try:
-        for item in ElementTree.parse(path).getroot().iter("object"):
-            box = item.find("bndbox")
-            if box is None:
-                raise ValueError("an object without bndbox")
-            left, top, right, bottom = (
-                float(box.findtext(tag, "?")) for tag in ("xmin", "ymin", "xmax", "ymax")
-            )
-            if right < left or bottom < top:
-                raise ValueError(f"a box from ({left}, {top}) to ({right}, {bottom})")
-            name = item.findtext("name", "").strip()
-            if name not in number:
-                raise ValueError(f"an object of class '{name}', which is none of the {len(names)}")
-            corners.append((left - 1, top - 1, right, bottom))
-            labels.append(number[name])
-            difficult.append(item.findtext("difficult", "0").strip() == "1")
-    except (OSError, ValueError, ElementTree.ParseError) as error:
-        raise FovealError(
-            f"{path} cannot be read as a VOC annotation: {error}",
-            hint="object/name, object/bndbox/xmin ... ymax; classes.txt lists classes that are "
-            "not VOC's own",
-        ) from None
-    found = np.array(corners, np.float64).reshape(-1, 4)
-    area = np.prod(found[:, 2:] - found[:, :2], axis=1)
-    return Boxes(found, np.array(labels, np.int64), np.array(difficult, bool), area)
 
 
 class CocoSource(FileSource):

@@ -6,6 +6,7 @@ COCO's (boxes alone) and the labelled set of NYUv2.
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,12 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from foveal.core.files import read_json
-from foveal.data.boxes import Boxes, is_coco, open_coco, read_voc_boxes
+from foveal.data.boxes import Boxes, is_coco, open_coco
 from foveal.data.camera import Camera, normals_from_depth
 from foveal.data.files import FileSource
 from foveal.data.images import read_bytes
 from foveal.data.nyu import is_nyu, open_nyu
 from foveal.data.sources import Source
+from foveal.data.voc import voc_splits
 from foveal.errors import BadImage, FovealError
 
 VOID = 255
@@ -35,8 +37,8 @@ _LAYOUTS = {
     "depth": "the same with DATA/Depth/ID.png (16 bit, 0 unknown), or nyu_depth_v2_labeled.mat and "
     "splits.mat",
     "normals": "as for depth, with the camera in DATA/intrinsics.json (fx, fy, cx, cy)",
-    "boxes": "DATA/JPEGImages/ID.jpg, DATA/Annotations/ID.xml and "
-    "DATA/ImageSets/Main/{train,val}.txt (or trainval, test); or COCO's annotations/*.json",
+    "boxes": "DATA/JPEGImages, DATA/Annotations and DATA/ImageSets/Main (VOC); or "
+    "DATA/annotations/instances_{train,val}*.json (COCO)",
 }
 
 
@@ -65,13 +67,12 @@ class Scenes(Source, Protocol):
 
 
 class Annotated(Source, Protocol):
-    """A source that knows the objects in its pictures.
+    """A source that knows the objects in its pictures."""
 
-    Attributes:
-        things: Names of their classes.
-    """
-
-    things: list[str]
+    @property
+    def things(self) -> list[str]:
+        """Names of their classes."""
+        ...
 
     def boxes(self, i: int) -> Boxes:
         """The objects of a picture."""
@@ -87,7 +88,7 @@ def open_scenes(data: Any, kind: str) -> tuple[Scenes, Scenes]:
     text, folder = _folder(data, kind)
     if is_nyu(folder):
         return open_nyu(text, folder)
-    train, test = _open_voc(text, folder, "Segmentation", kind, (("train", "val"),))
+    train, test = _open_voc(text, folder, kind)
     for part in (train, test):
         # The first picture speaks for its part: a wrong layout is told before anything is computed.
         getattr(part, kind)(0)
@@ -105,10 +106,8 @@ def open_boxes(data: Any) -> tuple[Annotated, Annotated]:
     text, folder = _folder(data, "boxes")
     if is_coco(folder) and not (folder / "Annotations").is_dir():
         return open_coco(text, folder)
-    parts = _open_voc(text, folder, "Main", "boxes", (("trainval", "test"), ("train", "val")))
-    for part in parts:
-        part.boxes(0)
-    return parts
+    _has_pictures(folder, "boxes")
+    return voc_splits(folder, channels=3)
 
 
 class VocScenes(FileSource):
@@ -121,6 +120,17 @@ class VocScenes(FileSource):
         camera = folder / "intrinsics.json"
         self._about: dict[str, Any] = read_json(camera) if camera.is_file() else {}
         self.unit = str(self._about.get("depth", {}).get("unit", "unit of the file"))
+
+    def fingerprint(self) -> str:
+        """See ``Source``: names, sizes and times of change, of the targets too."""
+        digest = hashlib.blake2b(super().fingerprint().encode(), digest_size=16)
+        for name in self.ids:
+            for kind in ("SegmentationClass", "Depth"):
+                path = self.folder / kind / f"{name}.png"
+                stat = path.stat() if path.is_file() else None
+                digest.update(f"{stat and (stat.st_size, stat.st_mtime_ns)}\n".encode())
+        digest.update(repr((self.things, self._about)).encode())
+        return digest.hexdigest()
 
     def segmentation(self, i: int) -> NDArray[np.uint8]:
         """See ``Scenes``."""
@@ -154,10 +164,6 @@ class VocScenes(FileSource):
             ) from None
         return normals_from_depth(self.depth(i), Camera(fx, fy, cx, cy, step))
 
-    def boxes(self, i: int) -> Boxes:
-        """See ``Annotated``."""
-        return read_voc_boxes(self.folder / "Annotations" / f"{self.ids[i]}.xml", self.things)
-
     def _target(self, i: int, folder: str, kind: str) -> Image.Image:
         path = self.folder / folder / f"{self.ids[i]}.png"
         try:
@@ -179,31 +185,28 @@ def _folder(data: Any, kind: str) -> tuple[str, Path]:
     return str(data), Path(data).expanduser()
 
 
-def _open_voc(
-    text: str, folder: Path, lists: str, kind: str, splits: tuple[tuple[str, str], ...]
-) -> tuple[VocScenes, VocScenes]:
+def _has_pictures(folder: Path, kind: str) -> None:
     if not (folder / "JPEGImages").is_dir():
         below = sorted(p.parent for p in folder.glob("VOC*/**/JPEGImages"))
         raise FovealError(
             f"{folder} holds no JPEGImages/: it has not the layout for {kind}",
             hint=f"--data {below[0]}" if below else _LAYOUTS[kind],
         )
-    there = folder / "ImageSets" / lists
-    for split in splits:
-        if all((there / f"{name}.txt").is_file() for name in split):
-            break
-    else:
-        wanted = " or ".join(f"{a}.txt with {b}.txt" for a, b in splits)
-        raise FovealError(f"{there} does not hold {wanted}", hint=_LAYOUTS[kind])
+
+
+def _open_voc(text: str, folder: Path, kind: str) -> tuple[VocScenes, VocScenes]:
+    _has_pictures(folder, kind)
+    lists = [folder / "ImageSets" / "Segmentation" / f"{part}.txt" for part in ("train", "val")]
+    for path in lists:
+        if not path.is_file():
+            raise FovealError(f"{path} is missing", hint=_LAYOUTS[kind])
     own = folder / "classes.txt"
     things = list(VOC_CLASSES)
     if own.is_file():
         lines = own.read_text(encoding="utf-8").splitlines()
         things = [line.strip() for line in lines if line.strip()]
-    first, second = (
-        VocScenes(f"{text}/{name}", folder, _ids(there / f"{name}.txt"), things) for name in split
-    )
-    return first, second
+    train, val = (VocScenes(f"{text}/{p.stem}", folder, _ids(p), things) for p in lists)
+    return train, val
 
 
 def _ids(path: Path) -> list[str]:

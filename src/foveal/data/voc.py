@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from foveal.data.boxes import Boxes
 from foveal.data.files import FileSource, peeked
 from foveal.errors import FovealError
 
@@ -75,11 +76,31 @@ class VocSource(FileSource):
             for each in sorted(found, key=lambda one: not one.difficult):
                 row[number[each.name]] = -1 if each.difficult else 1
 
+    @property
+    def things(self) -> list[str]:
+        """The classes, as what pictures hold."""
+        return self.classes or []
+
+    def boxes(self, i: int) -> Boxes:
+        """The objects of a picture, counted from the corner of its first pixel."""
+        found = self.objects[i]
+        corners = np.array([each.box for each in found], np.float64).reshape(-1, 4)
+        corners -= [1, 1, 0, 0]  # from 1, ends inside
+        number = {name: k for k, name in enumerate(self.things)}
+        return Boxes(
+            corners,
+            np.array([number[each.name] for each in found], np.int64),
+            np.array([each.difficult for each in found], bool),
+            np.prod(corners[:, 2:] - corners[:, :2], axis=1),
+        )
+
     def fingerprint(self) -> str:
-        """See ``Source``: names, sizes, times of change, and the marks."""
+        """See ``Source``: names, sizes, times of change, the marks and boxes."""
         digest = hashlib.blake2b(super().fingerprint().encode(), digest_size=16)
         digest.update("\0".join(self.classes or []).encode())
         digest.update(self.marks.tobytes())
+        for found in self.objects:
+            digest.update(repr([(each.box, each.difficult) for each in found]).encode())
         return digest.hexdigest()
 
 

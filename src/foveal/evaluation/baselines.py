@@ -19,30 +19,37 @@ from foveal.data.loader import Table, ordered_views
 from foveal.data.sources import Source
 from foveal.evaluation.features import Store, compute_threads, device_of, weights_digest
 from foveal.views.presets import center_view
+from foveal.views.spec import View
 
 PIXEL_SIZE = 32
 BN_PICTURES, _BN_BATCH = 2048, 256
+_BN_PIXELS = 256 * 224 * 224  # memory: pictures larger than 224 come in smaller batches
 
 
-def random_init(encoder: Encoder, source: Source, *, seed: int, store: Store) -> Encoder:
+def random_init(
+    encoder: Encoder, source: Source, *, seed: int, store: Store, view: View | None = None
+) -> Encoder:
     """The same network as ``encoder``, weights drawn from ``seed``, batch norms estimated.
 
-    The seed is used as a run uses it, so a run's own seed gives the weights it started from where
-    its method draws the trunk first. torch's generator is left as it was.
+    They are estimated on ``view``; None is the encoder's centre view. The seed is used as a run
+    uses it, so a run's own seed gives the weights it started from where its method draws the trunk
+    first. torch's generator is left as it was.
     """
     device = device_of(encoder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.seed64(seed, "init"))
         drawn = Encoder.from_description(encoder.describe())
     drawn.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    _estimate_batch_norm(drawn, source, seed=seed, store=store)
+    _estimate_batch_norm(drawn, source, seed=seed, store=store, view=view)
     return drawn.eval()
 
 
-def _estimate_batch_norm(encoder: Encoder, source: Source, *, seed: int, store: Store) -> None:
+def _estimate_batch_norm(
+    encoder: Encoder, source: Source, *, seed: int, store: Store, view: View | None
+) -> None:
     """Sets the running statistics of every batch norm to those of training pictures.
 
-    The plain mean of the statistics of equal batches of the centre view (momentum None) over a
+    The plain mean of the statistics of equal batches of one view (momentum None) over a
     keyed sample of up to 2,048 pictures. Everything else stays in evaluation mode.
     """
     layers = [m for m in encoder.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
@@ -53,7 +60,7 @@ def _estimate_batch_norm(encoder: Encoder, source: Source, *, seed: int, store: 
     rows = mixed[:BN_PICTURES]
 
     def make(path: Path) -> None:
-        _estimate(encoder, source, rows)
+        _estimate(encoder, source, rows, view or center_view(encoder.size, encoder.fraction))
         np.save(path, torch.cat([_statistics(layer) for layer in layers]).cpu().numpy())
 
     values, _, _ = store.get(
@@ -65,6 +72,7 @@ def _estimate_batch_norm(encoder: Encoder, source: Source, *, seed: int, store: 
             "seed": seed,
             "pictures": len(rows),
             "batch": _BN_BATCH,
+            **({} if view is None else {"view": view.model_dump(mode="json")}),
         },
         make,
     )
@@ -86,11 +94,11 @@ def _statistics(layer: _BatchNorm) -> Tensor:
 
 
 @torch.no_grad()
-def _estimate(encoder: Encoder, source: Source, rows: NDArray[np.int64]) -> None:
+def _estimate(encoder: Encoder, source: Source, rows: NDArray[np.int64], view: View) -> None:
     device = device_of(encoder)
     table = Table(source, rows, np.full(len(rows), -1, np.int64))
-    view = center_view(encoder.size, encoder.fraction)
-    size = -(-len(rows) // -(-len(rows) // _BN_BATCH))
+    most = int(np.clip(_BN_PIXELS // view.size**2, 16, _BN_BATCH))
+    size = -(-len(rows) // -(-len(rows) // most))
 
     def batches(threads: int) -> Iterator[Tensor]:
         for _, pixels, ok in ordered_views(table, view, batch=size, threads=threads):

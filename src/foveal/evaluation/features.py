@@ -38,7 +38,7 @@ class Features:
     """Features of the pictures of a source that could be read.
 
     Attributes:
-        x: float32 [N, D], memory-mapped.
+        x: float32 [N, D] (maps are kept in float16), memory-mapped.
         labels: int64 [N], -1 unknown.
         rows: Row of the source for each, int64 [N].
         bad: The pictures that could not be read.
@@ -201,6 +201,7 @@ def view_features(
     threads: int = 1,
     in_turn: bool = False,
     check: Callable[[], None] | None = None,
+    dtype: str = "float32",
 ) -> Features:
     """``forward`` (uint8 [B, H, W, C] -> float32 [B, D]) over one view of every picture.
 
@@ -215,6 +216,7 @@ def view_features(
         threads: That decode and cut.
         in_turn: They and ``forward`` share the cores.
         check: Called before anything is kept; raises if it must not be.
+        dtype: How they are kept.
 
     Raises:
         FovealError: No picture could be read.
@@ -235,7 +237,7 @@ def view_features(
             features[~ok] = 0
             if out is None:
                 out = np.lib.format.open_memmap(
-                    path, mode="w+", dtype=np.float32, shape=(len(table), features.shape[1])
+                    path, mode="w+", dtype=dtype, shape=(len(table), features.shape[1])
                 )
             out[some] = features
             unread += [int(i) for i in some[~ok]]
@@ -255,7 +257,7 @@ def view_features(
         "rows": "all" if rows is None else hashlib.blake2b(rows.tobytes()).hexdigest()[:32],
         "view": view.model_dump(mode="json"),
         "view_key": list(view_key),
-        "dtype": "float32",
+        "dtype": dtype,
         "batch": batch,
     }
     x, notes, key = store.get(everything, make)

@@ -13,6 +13,7 @@ from foveal.evaluation.episodes import episodes
 from foveal.evaluation.health import health
 from foveal.evaluation.knn import knn
 from foveal.evaluation.linear import linear
+from foveal.evaluation.on_scenes import ON_SCENES
 from foveal.evaluation.probe import Probe
 from foveal.evaluation.ranked import accuracies, kept_ranks
 from foveal.evaluation.result import Result
@@ -30,7 +31,8 @@ def get_protocol(name: str) -> Callable[[Bench], list[Result]]:
         FovealError: There is none; names the nearest.
     """
     if name not in PROTOCOLS:
-        raise FovealError(f"there is no protocol '{name}'", hint=nearest(name, list(PROTOCOLS)))
+        known = [*PROTOCOLS, *ON_SCENES]
+        raise FovealError(f"there is no protocol '{name}'", hint=nearest(name, known))
     return PROTOCOLS[name]
 
 

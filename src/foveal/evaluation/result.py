@@ -11,6 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 WORDS = {"top1": "top-1", "top5": "top-5", "map_envelope": "mAP (envelope)"}
+# What stands beside random initialisation, by its name among the baselines.
+TRIVIAL = {
+    "pixels": "raw pixels",
+    "most_frequent": "most frequent class",
+    "mean_depth": "mean depth",
+    "mean_normal": "mean normal",
+}
 HEALTH = "health"
 
 
@@ -26,7 +33,7 @@ class Result:
         n: Test pictures (health: pictures looked at).
         baselines: ``random_init`` and ``pixels``, each with ``value``, ``interval``,
             ``difference`` (this value minus the baseline's) and ``difference_interval`` (paired).
-            Empty for health figures.
+            Empty for health figures. Dense tasks have a trivial prediction for ``pixels``.
         configuration: Everything else that shapes the number.
     """
 
@@ -37,6 +44,21 @@ class Result:
     n: int
     baselines: dict[str, dict[str, Any]] = field(default_factory=dict)
     configuration: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def unit(self) -> str:
+        """``share``, or what the value is counted in; empty: a bare number."""
+        return str(self.configuration.get("unit", "share"))
+
+    @property
+    def higher_is_better(self) -> bool:
+        """False for errors."""
+        return bool(self.configuration.get("better", "higher") == "higher")
+
+    @property
+    def trivial(self) -> str | None:
+        """The baseline beside random initialisation, a key of ``TRIVIAL``, if there is one."""
+        return next((name for name in self.baselines if name in TRIVIAL), None)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values under the documented keys."""
@@ -59,11 +81,12 @@ class Result:
 
 def table(results: Sequence[Result]) -> RenderableType:
     """Trained, random initialisation and raw pixels side by side; health figures below."""
-    accuracies = [r for r in results if r.baselines]
     figures = [r for r in results if not r.baselines]
     parts: list[RenderableType] = []
-    if accuracies:
-        parts += [_accuracy_table(accuracies), _notes(accuracies[0])]
+    trivial = dict.fromkeys(r.trivial for r in results if r.baselines)
+    for name in trivial:
+        some = [r for r in results if r.baselines and r.trivial == name]
+        parts += [*([Text("")] if parts else []), _accuracy_table(some), _notes(some[0])]
     if figures:
         parts += [Text(""), _health_table(figures)]
     unreadable = _unreadable(results)
@@ -73,18 +96,21 @@ def table(results: Sequence[Result]) -> RenderableType:
 
 
 def _accuracy_table(results: Sequence[Result]) -> Table:
+    trivial = results[0].trivial
     shown = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     shown.add_column("protocol", no_wrap=True)
-    for name in ("trained", "random init", "raw pixels", "over random init"):
+    between = [TRIVIAL[trivial]] if trivial else []
+    for name in ("trained", "random init", *between, "over random init"):
         shown.add_column(name, justify="right")
     for r in results:
-        base = r.baselines
+        base, unit = r.baselines, r.unit
+        named = f"{r.protocol} {WORDS.get(r.metric, r.metric)}"
         shown.add_row(
-            f"{r.protocol} {WORDS.get(r.metric, r.metric)}",
-            share_text({"value": r.value, "interval": r.interval}, "bold"),
-            share_text(base.get("random_init")),
-            share_text(base.get("pixels")),
-            difference_text(base.get("random_init")),
+            named if unit == "share" else f"{named} ({unit})" if unit else named,
+            share_text({"value": r.value, "interval": r.interval}, "bold", unit),
+            share_text(base.get("random_init"), unit=unit),
+            *([share_text(base.get(trivial), unit=unit)] if trivial else []),
+            difference_text(base.get("random_init"), unit, r.higher_is_better),
         )
     return shown
 
@@ -106,27 +132,36 @@ def _health_table(results: Sequence[Result]) -> Table:
     return shown
 
 
-def share_text(found: dict[str, Any] | None, style: str = "") -> Text:
-    """``31.2 [29.0,33.0]`` in percent, of a share with its interval."""
+def figure(value: float, unit: str = "share", sign: str = "") -> str:
+    """A number as it is printed: shares in percent, all else with four digits at most."""
+    return f"{100 * value:{sign}.1f}" if unit == "share" else f"{value:{sign}.4g}"
+
+
+def share_text(found: dict[str, Any] | None, style: str = "", unit: str = "share") -> Text:
+    """``31.2 [29.0,33.0]`` of a value with its interval; shares in percent."""
     if found is None:
         return Text("-")
     # No blank inside the brackets: a narrow terminal breaks the cell before them.
-    text = Text(f"{100 * found['value']:.1f}", style=style)
+    text = Text(figure(found["value"], unit), style=style)
     if found["interval"]:
-        low, high = found["interval"]
-        text.append(f" [{100 * low:.1f},{100 * high:.1f}]", style="not bold dim")
+        low, high = (figure(x, unit) for x in found["interval"])
+        text.append(f" [{low},{high}]", style="not bold dim")
     return text
 
 
-def difference_text(found: dict[str, Any] | None) -> Text:
-    """``+20.0 [+18.0,+22.0]`` in points, of a difference with its interval."""
+def difference_text(
+    found: dict[str, Any] | None, unit: str = "share", higher_is_better: bool = True
+) -> Text:
+    """``+20.0 [+18.0,+22.0]`` of a difference with its interval; shares in points."""
     if found is None:
         return Text("-")
-    low, high = found["difference_interval"]
-    # Green only where the interval leaves no doubt of the sign.
-    style = "green" if low > 0 else "red" if high < 0 else ""
-    text = Text(f"{100 * found['difference']:+.1f}", style=style)
-    text.append(f" [{100 * low:+.1f},{100 * high:+.1f}]", style="dim")
+    low, high = found["difference_interval"] or (0, 0)
+    # Coloured only where the interval leaves no doubt of the sign.
+    good, bad = ("green", "red") if higher_is_better else ("red", "green")
+    style = good if low > 0 else bad if high < 0 else ""
+    text = Text(figure(found["difference"], unit, "+"), style=style)
+    if found["difference_interval"]:
+        text.append(f" [{figure(low, unit, '+')},{figure(high, unit, '+')}]", style="dim")
     return text
 
 
@@ -135,7 +170,8 @@ def _notes(r: Result) -> Text:
     data = about.get("data", {})
     line = f"% of {r.n:,} test pictures"
     if data:
-        line += f" ({about['classes']} classes, {data['train']['n']:,} training pictures)"
+        classes = f"{about['classes']} classes, " if "classes" in about else ""
+        line += f" ({classes}{data['train']['n']:,} training pictures)"
     return Text(f"{line}; [95 % interval over test pictures]", style="dim")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ from foveal.backbones.encoder import Encoder
 from foveal.core.files import read_json, write_json
 from foveal.data.splits import load_splits
 from foveal.engine.runfolder import RunFolder
+from foveal.errors import FovealError
 from foveal.evaluation.bench import Bench
 from foveal.evaluation.features import Store, on_accelerator
+from foveal.evaluation.on_scenes import ON_SCENES, on_scenes, scene_settings
 from foveal.evaluation.protocols import check_fits, get_protocol
 from foveal.evaluation.result import Result
 from foveal.exporting.weights import load_encoder, read_about
@@ -28,8 +30,9 @@ def evaluate(
     protocols: Sequence[str] = DEFAULT,
     seed: int = 0,
     k: int = 20,
+    changes: Mapping[str, Any] | None = None,
 ) -> list[Result]:
-    """Measures frozen features beside random initialisation and raw pixels.
+    """Measures a network beside random initialisation and raw pixels or a trivial prediction.
 
     The test split is measured on once and chooses nothing. Features are kept in ``RUN/features``
     (which may be deleted at any time), results in ``RUN/results/<protocol>.json`` (or beside an
@@ -38,37 +41,48 @@ def evaluate(
 
     Args:
         run_or_file: A run folder, an exported file, or an Encoder.
-        data: See ``foveal.data.splits.load_splits``.
-        protocols: Of ``foveal.evaluation.protocols.PROTOCOLS``.
+        data: See ``foveal.data.splits.load_splits``; for what is asked of every pixel
+            ``foveal.data.scenes.open_scenes``.
+        protocols: Of ``foveal.evaluation.protocols.PROTOCOLS`` and ``ON_SCENES``.
         seed: Of splits, intervals and, where the file does not say, the random initialisation.
         k: Neighbours of kNN.
+        changes: Settings of the protocols on scenes, e.g. ``{"finetune": True, "epochs": 8}``.
 
     Raises:
         FovealError: An unknown protocol, data without labels, a network that evaluation changes.
     """
-    steps = {name: get_protocol(name) for name in dict.fromkeys(protocols)}
+    names = list(dict.fromkeys(protocols))
+    steps = {name: get_protocol(name) for name in names if name not in ON_SCENES}
+    settings = {name: scene_settings(name, changes) for name in names if name in ON_SCENES}
+    if changes and not settings:
+        raise FovealError(
+            f"{', '.join(names)} have no settings ({', '.join(changes)})",
+            hint=f"these have: {', '.join(ON_SCENES)}",
+        )
     folder = run_of(run_or_file)
     kept = None if isinstance(run_or_file, Encoder) else results_folder(run_or_file)
     encoder = encoder_of(run_or_file)
-    train, test = load_splits(data, seed=seed, channels=encoder.channels)
+    init_seed = _init_seed(run_or_file, seed)
+    model = "encoder" if isinstance(run_or_file, Encoder) else str(run_or_file)
     results: list[Result] = []
     with store_of(folder) as store:
-        bench = Bench(
-            encoder,
-            train,
-            test,
-            store,
-            seed=seed,
-            init_seed=_init_seed(run_or_file, seed),
-            k=k,
-            model="encoder" if isinstance(run_or_file, Encoder) else str(run_or_file),
-        )
-        for name in steps:
-            check_fits(name, bench)
-        for name, protocol in steps.items():
-            found = protocol(bench)
+        if steps:
+            train, test = load_splits(data, seed=seed, channels=encoder.channels)
+            bench = Bench(
+                encoder, train, test, store, seed=seed, init_seed=init_seed, k=k, model=model
+            )
+            for name in steps:
+                check_fits(name, bench)
+        for name in names:
+            if name in settings:
+                found = on_scenes(
+                    name, encoder, data, store, settings[name], seed=seed, init_seed=init_seed,
+                    model=model,
+                )  # fmt: skip
+            else:
+                found = steps[name](bench)
             if kept is not None:
-                _keep(kept / f"{name}.json", found)
+                _keep(kept / f"{found[0].protocol}.json", found)
             results += found
     return results
 

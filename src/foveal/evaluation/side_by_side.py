@@ -101,11 +101,12 @@ class Table:
         """What was measured, on what."""
         about = self.about.configuration
         data = about["data"]
+        classes = f"{about['classes']} classes, " if "classes" in about else ""
         where = "/".join(Path(data["test"]["name"]).parts[-2:])
         return (
             f"{self.protocol} {WORDS.get(self.metric, self.metric)} on {where}: "
             f"{self.about.n:,} test pictures, {data['train']['n']:,} training pictures, "
-            f"{about['classes']} classes, seed {about['seed']}"
+            f"{classes}seed {about['seed']}"
         )
 
     def pixels(self) -> list[tuple[int, dict[str, Any]]]:
@@ -199,7 +200,8 @@ def _ordered(rows: list[Row]) -> list[Row]:
     """The best first, every row with its distance to the best and to what labels give."""
     if any(row.result.interval is None for row in rows):
         return rows
-    rows = sorted(rows, key=lambda row: -row.result.value)
+    sign = -1 if rows[0].result.higher_is_better else 1
+    rows = sorted(rows, key=lambda row: sign * row.result.value)
     best = next((row for row in rows if not row.entry.labels), None)
     with_labels = next((row for row in rows if row.entry.labels), None)
     return [
@@ -352,7 +354,8 @@ def _views(tables: Sequence[Table]) -> list[str]:
     if not found:
         return []
     named = ", ".join(
-        f"{name} {v['size']} px of {v['channels']} channels, {v['fraction']:g} of the short side"
+        f"{name} {v['size']} px of {v['channels']} channels, "
+        + (f"{v['fraction']:g} of the short side" if "fraction" in v else "squashed")
         for name, v in found.items()
         if v is not None
     )

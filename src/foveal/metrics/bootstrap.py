@@ -58,6 +58,21 @@ def resampled_counts(
         yield some, counts.astype(np.uint16)
 
 
+def resampled_sums(
+    values_NF: NDArray[np.float64], *, seed: int, resamples: int = RESAMPLES
+) -> NDArray[np.float64]:
+    """Sums over the resamples of ``resampled_counts``, [resamples, F].
+
+    Intersection over union, medians and roots of means are functions of sums over all pictures.
+    """
+    if len(values_NF) < 1:
+        raise FovealError("there are no samples to measure on")
+    out = np.empty((resamples, values_NF.shape[1]))
+    for some, times_RN in resampled_counts(len(values_NF), seed=seed, resamples=resamples):
+        out[some] = times_RN.astype(np.float64) @ values_NF
+    return out
+
+
 def interval(
     values_N: NDArray[np.float64],
     *,

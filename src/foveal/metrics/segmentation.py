@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,18 +45,35 @@ def confusion(
     return np.bincount(t * classes + p, minlength=classes**2).reshape(classes, classes)
 
 
-def segmentation_scores(table: NDArray[np.int64]) -> SegmentationScores:
-    """Scores from a confusion table, summed over all pictures (not averaged over them)."""
-    right, true, said = np.diag(table), table.sum(1), table.sum(0)
-    if not true.sum():
+def class_counts(table: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of a confusion table all that the scores need: right, true, predicted pixels, [3, K]."""
+    return np.stack([np.diag(table), table.sum(1), table.sum(0)])
+
+
+def scores_of_counts(counts: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+    """``iou`` [..., K] and the scores below, [...], from ``class_counts`` [..., 3, K].
+
+    Raises:
+        FovealError: There is not a labelled pixel.
+    """
+    right, true, said = np.moveaxis(np.asarray(counts, np.float64), -2, 0)
+    pixels = true.sum(-1)
+    if not np.all(pixels):
         raise FovealError("there are no labelled pixels to measure on")
     with np.errstate(invalid="ignore"):
         iou = right / (true + said - right)
         recall = right / true
-    return SegmentationScores(
-        iou,
-        float(np.nanmean(iou)),
-        float(right.sum() / true.sum()),
-        float(np.nanmean(recall)),
-        float(np.nansum(true / true.sum() * iou)),
-    )
+    return {
+        "iou": iou,
+        "mean_iou": np.nanmean(iou, axis=-1),
+        "accuracy": right.sum(-1) / pixels,
+        "mean_accuracy": np.nanmean(recall, axis=-1),
+        "weighted_iou": np.nansum(true * iou, axis=-1) / pixels,
+    }
+
+
+def segmentation_scores(table: NDArray[np.int64]) -> SegmentationScores:
+    """Scores from a confusion table, summed over all pictures (not averaged over them)."""
+    found = scores_of_counts(class_counts(table))
+    iou = found.pop("iou")
+    return SegmentationScores(iou, **{name: float(value) for name, value in found.items()})

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from foveal.core.files import write_text
+from foveal.evaluation.result import figure
 from foveal.evaluation.side_by_side import Comparison, Row, Table
 from foveal.report.charts import label, ticks
 from foveal.report.compare_text import NOTE, plain
@@ -70,13 +71,13 @@ def _figure_row(row: Row) -> str:
 
 
 def _row(row: Row, axis: _Axis, labels: bool) -> str:
-    r = row.result
+    r, unit = row.result, row.result.unit
     start = r.baselines.get("random_init")
     name = escape(row.entry.name) + (" (labels)" if row.entry.labels else "")
     over = None if start is None else (start["difference"], start["difference_interval"])
-    cells = [with_interval({"value": r.value, "interval": r.interval})]
-    cells += ["-" if start is None else with_interval(start), _points(over), _to(row.to_best)]
-    cells += [_to(row.to_labels)] if labels else []
+    cells = [with_interval({"value": r.value, "interval": r.interval}, unit)]
+    cells += ["-" if start is None else with_interval(start, unit), _points(over, unit)]
+    cells += [_to(row.to_best, unit), *([_to(row.to_labels, unit)] if labels else [])]
     shown = "".join(
         f'<td class="n{" best" if i == 0 else ""}">{cell}</td>' for i, cell in enumerate(cells)
     )
@@ -84,28 +85,31 @@ def _row(row: Row, axis: _Axis, labels: bool) -> str:
 
 
 class _Axis:
-    """The scale all rows of a table are drawn on, in percent."""
+    """The scale all rows of a table are drawn on; shares in percent."""
 
     def __init__(self, table: Table) -> None:
+        self.unit = "%" if table.about.unit == "share" else table.about.unit
+        self.factor = 100 if self.unit == "%" else 1
         self.pixels = [base["value"] for _, base in table.pixels()]
         values = list(self.pixels)
         for row in table.rows:
             start = row.result.baselines.get("random_init")
             values += [row.result.value, *(row.result.interval or ())]
             values += [] if start is None else [start["value"]]
-        marks = ticks(100 * min(values), 100 * max(values), 4)
+        marks = ticks(self.factor * min(values), self.factor * max(values), 4)
         self.low, self.high = marks[0], marks[-1]
 
-    def at(self, share: float) -> float:
-        """Position of a share in the drawing."""
+    def at(self, value: float) -> float:
+        """Position of a value in the drawing."""
         inner = _WIDTH - 2 * _PAD
-        return _PAD + inner * (100 * share - self.low) / (self.high - self.low)
+        return _PAD + inner * (self.factor * value - self.low) / (self.high - self.low)
 
     def scale(self) -> str:
         """The ends of the scale."""
+        low, high = (f"{label(x)} {escape(self.unit)}" for x in (self.low, self.high))
         text = (
-            f'<text x="0" y="13">{label(self.low)} %</text>'
-            f'<text x="{_WIDTH}" y="13" text-anchor="end">{label(self.high)} %</text>'
+            f'<text x="0" y="13">{low}</text>'
+            f'<text x="{_WIDTH}" y="13" text-anchor="end">{high}</text>'
         )
         return _svg(text, "the ends of the scale")
 
@@ -130,7 +134,7 @@ class _Axis:
                 f'<circle cx="{self.at(start["value"]):.1f}" cy="{y}" r="3" fill="none" '
                 'stroke="#5d6670"/>'
             )
-        return _svg("".join(parts), f"{100 * low:.1f} to {100 * high:.1f} %")
+        return _svg("".join(parts), f"{figure(low, r.unit)} to {figure(high, r.unit)} {self.unit}")
 
 
 def _svg(inside: str, words: str) -> str:
@@ -144,17 +148,15 @@ def _heads(names: Any) -> str:
     return "".join(f'<th class="n">{name}</th>' for name in names)
 
 
-def _points(found: Any) -> str:
+def _points(found: Any, unit: str) -> str:
     if found is None:
         return "-"
-    difference, (low, high) = found
-    return (
-        f'{100 * difference:+.1f} <span class="note">[{100 * low:+.1f}, {100 * high:+.1f}]</span>'
-    )
+    by, low, high = (figure(x, unit, "+") for x in (found[0], *found[1]))
+    return f'{by} <span class="note">[{low}, {high}]</span>'
 
 
-def _to(found: tuple[float, tuple[float, float]] | None) -> str:
+def _to(found: tuple[float, tuple[float, float]] | None, unit: str) -> str:
     if found is None:
         return "-"
     low, high = found[1]
-    return ("= " if low <= 0 <= high else "") + _points(found)
+    return ("= " if low <= 0 <= high else "") + _points(found, unit)

@@ -13,10 +13,10 @@ from foveal.evaluation.result import difference_text, share_text
 from foveal.evaluation.side_by_side import Comparison, Entry, Table
 
 NOTE = (
-    "% with [95 % interval over test pictures]. Over random init: the same network untrained, "
-    "paired on the same pictures. To the best, to labels: as if on other pictures, which is too "
-    "wide rather than too narrow; = says that it holds 0. The spread between training seeds is in "
-    "none of them."
+    "Shares in %, with [95 % interval over test pictures]. Over random init: the same network "
+    "untrained, paired on the same pictures. To the best, to labels: as if on other pictures, "
+    "which is too wide rather than too narrow; = says that it holds 0. The spread between training "
+    "seeds is in none of them."
 )
 
 
@@ -61,14 +61,15 @@ def _text_table(table: Table) -> TextTable:
     labels = any(row.to_labels for row in table.rows)
     names = ["run", "trained", "random init", "over random init", "to the best"]
     shown = _columns(*names, *(["to labels"] if labels else []))
+    unit, higher = table.about.unit, table.about.higher_is_better
     for row in table.rows:
         r, base = row.result, row.result.baselines
         cells = [
-            share_text({"value": r.value, "interval": r.interval}, "bold"),
-            share_text(base.get("random_init")),
-            difference_text(base.get("random_init")),
-            _to(row.to_best),
-            *([_to(row.to_labels)] if labels else []),
+            share_text({"value": r.value, "interval": r.interval}, "bold", unit),
+            share_text(base.get("random_init"), unit=unit),
+            difference_text(base.get("random_init"), unit, higher),
+            _to(row.to_best, unit, higher),
+            *([_to(row.to_labels, unit, higher)] if labels else []),
         ]
         shown.add_row(row.entry.name + (" (labels)" if row.entry.labels else ""), *cells)
     for side, base in table.pixels():
@@ -76,12 +77,13 @@ def _text_table(table: Table) -> TextTable:
     return shown
 
 
-def _to(found: tuple[float, tuple[float, float]] | None) -> Text:
+def _to(found: tuple[float, tuple[float, float]] | None, unit: str, higher_is_better: bool) -> Text:
     if found is None:
         return Text("-")
     difference, (low, high) = found
     mark = "= " if low <= 0 <= high else ""
-    text = difference_text({"difference": difference, "difference_interval": [low, high]})
+    both = {"difference": difference, "difference_interval": [low, high]}
+    text = difference_text(both, unit, higher_is_better)
     return Text(mark) + text
 
 

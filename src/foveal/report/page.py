@@ -10,6 +10,7 @@ from typing import Any
 
 from foveal.core.files import read_json, write_text
 from foveal.engine.runfolder import RunFolder
+from foveal.evaluation.result import TRIVIAL, figure
 from foveal.exporting.weights import load_encoder
 from foveal.methods import get_method
 from foveal.report.charts import Line, line_chart
@@ -95,12 +96,15 @@ def _results(folder: RunFolder) -> str:
                 f'<td class="note">{escape(str(about.get("meaning", "")))}</td></tr>'
             )
             continue
-        cells = [f'<td class="n best">{with_interval(r)}</td>']
-        for name in ("random_init", "pixels"):
+        unit = r["configuration"].get("unit", "share")
+        cells = [f'<td class="n best">{with_interval(r, unit)}</td>']
+        for name in ("random_init", next((n for n in r["baselines"] if n in TRIVIAL), "")):
             base = r["baselines"].get(name)
-            cells.append(f'<td class="n">{with_interval(base) if base else "-"}</td>')
+            what = "" if name in ("random_init", "pixels", "") else f" ({TRIVIAL[name]})"
+            cells.append(f'<td class="n">{with_interval(base, unit) if base else "-"}{what}</td>')
+        metric = r["metric"] if unit in ("share", "") else f"{r['metric']} ({unit})"
         rows.append(
-            f"<tr><td>{escape(r['protocol'])}</td><td>{escape(r['metric'])}</td>"
+            f"<tr><td>{escape(r['protocol'])}</td><td>{escape(metric)}</td>"
             f'{"".join(cells)}<td class="n">{r["n"]:,}</td>'
             f'<td class="note">{escape(_data_name(r))}</td></tr>'
         )
@@ -128,12 +132,13 @@ def _data_name(result: dict[str, Any]) -> str:
     return "/".join(Path(name).parts[-2:])
 
 
-def with_interval(value: dict[str, Any]) -> str:
+def with_interval(value: dict[str, Any], unit: str = "share") -> str:
     """``31.2 % [29.0, 33.0]``, as a table's cell."""
     interval = value.get("interval")
-    text = f"{100 * value['value']:.1f} %"
+    text = f"{figure(value['value'], unit)}{' %' if unit == 'share' else ''}"
     if interval:
-        text += f' <span class="note">[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]</span>'
+        low, high = (figure(x, unit) for x in interval)
+        text += f' <span class="note">[{low}, {high}]</span>'
     return text
 
 

@@ -1,0 +1,1 @@
+"""What is known of every pixel: segmentation, depth and surface normals, by a head on one map."""
