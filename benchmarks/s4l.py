@@ -51,7 +51,7 @@ Arm = tuple[str, float, float]
 
 GRIDS: dict[str, list[Arm]] = {
     "supervised": [("supervised", d, e) for e in LENGTHS for d in DECAYS],
-    "s4l": [("s4l", d, 30) for d in (0.1, 0.5)],
+    "s4l": [("s4l", 0.1, 30), ("s4l", 0.5, 30), ("s4l", 2.0, 120)],
 }
 
 

@@ -21,9 +21,9 @@ def doom() -> Recipe:
     """Doom objects, with the light jitter of deepcluster/doom.
 
     Command: foveal pretrain doom/objects/train --out runs/deepercluster --recipe deepercluster/doom
-    Minutes: not timed
-    Machine: any
-    Expected: not proven yet; the proof asks for 5 points of kNN over random initialisation
+    Minutes: 6 on one core
+    Machine: one x86-64 core, torch 2.14.1, 2026-11-25
+    Expected: kNN 13.5 %, -1.1 over random initialisation; unproven: 5 points are asked
     """
     return deepcluster.doom().model_copy(update={"method": "deepercluster", "epochs": 8.0})
 

@@ -45,9 +45,9 @@ def doom() -> Recipe:
     """Doom objects: 2 x 2 tiles, in which the small network sees more than borders.
 
     Command: foveal pretrain doom/objects/train --out runs/jigsaw --recipe jigsaw/doom
-    Minutes: not timed
-    Machine: one shared x86-64 core, torch 2.14.1, 2026-11-25
-    Expected: not proven yet; guessing the puzzle gives log 24 = 3.178
+    Minutes: 5 on one core
+    Machine: one x86-64 core, torch 2.14.1, 2026-11-25
+    Expected: kNN 12.8 %, -7.1 over random initialisation; unproven: 5 points are asked
     """
     view = jigsaw_view().model_copy(
         update={

@@ -30,9 +30,9 @@ def doom() -> Recipe:
     """Monsters that move before a camera that stands.
 
     Command: foveal pretrain doom/motion --out runs/motion --recipe motion_segments/doom
-    Minutes: not timed
-    Machine: one shared x86-64 core, torch 2.14.1, 2026-11-25
-    Expected: not proven yet; a network that says nothing has a loss of log 2 = 0.693
+    Minutes: 1 on one core
+    Machine: one x86-64 core, torch 2.14.1, 2026-11-25
+    Expected: kNN 17.2 %, +2.2 over random initialisation; unproven: 5 points are asked
     """
     return small().model_copy(update={"epochs": 40.0})
 
