@@ -126,6 +126,9 @@ def evaluate(
     ] = None,
     protocol: Annotated[str, typer.Option(help="Comma-separated protocols.")] = "knn,linear,health",
     k: Annotated[int, typer.Option(min=1, help="Neighbours of kNN.")] = 20,
+    select: Annotated[
+        str, typer.Option(help="svm_lowshot: cv, or oracle (costs chosen on the test pictures).")
+    ] = "cv",
     seed: Annotated[int, typer.Option(help="Of splits, baselines and intervals.")] = 0,
     finetune: Annotated[
         bool, typer.Option("--finetune", help="Train the network too (protocols on scenes).")
@@ -138,7 +141,10 @@ def evaluate(
 
     names = [name.strip() for name in protocol.split(",") if name.strip()]
     given = [*(changes or []), *(["finetune=true"] if finetune else [])]
-    results = run(run_or_file, data, protocols=names, k=k, seed=seed, changes=given)
+    results = run(
+        run_or_file, data, protocols=names, k=k, seed=seed, changes=given,
+        select=select,  # type: ignore[arg-type]
+    )  # fmt: skip
     _print([r.to_json() for r in results] if as_json else table(results), as_json)
 
 

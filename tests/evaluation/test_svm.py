@@ -12,6 +12,7 @@ from foveal.backbones.encoder import Encoder
 from foveal.backbones.registry import build_backbone
 from foveal.errors import FovealError
 from foveal.evaluation import squared_hinge
+from foveal.evaluation.low_shot import drawn
 from foveal.evaluation.run import evaluate
 from foveal.evaluation.squared_hinge import SquaredHinge
 from foveal.evaluation.svm import COSTS, FOLDS, best_costs, fit_each, folds_of, validated
@@ -92,12 +93,11 @@ def test_left_out_samples_change_nothing():
 
 
 def test_every_fold_has_its_share_of_positives():
-    marks = np.eye(4, dtype=np.int8)[np.arange(50) % 4]
-    folds = folds_of(marks, seed=0)
+    one = 2 * np.eye(4, dtype=np.int8)[np.arange(50) % 4] - 1
+    folds = folds_of(one, seed=0)
     assert (folds == folds[:, :1]).all()
-    several = (np.random.default_rng(0).random((50, 4)) < 0.2).astype(np.int8)
-    several[:3, 0] = -1
-    for each in (marks, several):
+    several = np.random.default_rng(0).integers(-1, 2, (50, 4)).astype(np.int8)
+    for each in (one, several):
         folds = folds_of(each, seed=1)
         for c in range(4):
             counts = [int((each[folds[:, c] == k, c] == 1).sum()) for k in range(FOLDS)]
@@ -107,17 +107,17 @@ def test_every_fold_has_its_share_of_positives():
 
 def test_validation_says_which_costs_learn_and_the_test_is_found():
     x, y = _samples(n=240, d=20)
-    marks = (y[:, None] == np.arange(4)).astype(np.int8)  # nobody holds the last class
-    aps = validated(x[:150], marks[:150], seed=0)
+    sign = np.where(y[:, None] == np.arange(4), 1, -1).astype(np.int8)  # nobody holds the last
+    aps = validated(x[:150], sign[:150], seed=0)
     assert aps.shape == (len(COSTS), 4)
     assert np.isnan(aps[:, 3]).all()
     best = best_costs(aps)
     assert best[3] == 1.0
     assert all(aps[COSTS.index(best[c]), c] == aps[:, c].max() for c in range(3))
-    scores = fit_each(x[:150], marks[:150], best, x[150:])
+    scores = fit_each(x[:150], sign[:150], best, x[150:])
     assert scores.shape == (90, 4)
     assert (scores.argmax(1) == y[150:]).mean() > 0.6
-    alone = next(SquaredHinge(x[:150], torch.from_numpy(2 * marks[:150] - 1)).path([best[1]]))
+    alone = next(SquaredHinge(x[:150], torch.from_numpy(sign[:150])).path([best[1]]))
     assert scores[:, 1] == pytest.approx(alone.scores(x[150:])[:, 1].numpy(), abs=1e-4)
 
 
@@ -171,3 +171,46 @@ def test_what_needs_one_class_a_picture_says_so_before_anything_is_computed(scen
     with pytest.raises(FovealError, match="knn needs one class a picture") as error:
         evaluate(_encoder(), scenes, protocols=["svm", "knn"])
     assert "svm" in error.value.hint
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_draws_hold_k_positives_and_their_negatives(several):
+    draw = np.random.default_rng(0)
+    one = 2 * np.eye(4, dtype=np.int8)[np.arange(80) % 4] - 1
+    sign = np.where(draw.random((80, 4)) < 0.3, 1, -1).astype(np.int8) if several else one
+    left = [drawn(sign, k, seed=0, several=several, draw=0) for k in (2, 5)]
+    for k, found in zip((2, 5), left, strict=True):
+        assert ((found == 1).sum(0) == k).all()
+        assert ((found == -1).sum(0) == 3 * k).all()
+        assert (found[found != 0] == sign[found != 0]).all()
+    assert ((left[0] == left[1]) | (left[0] == 0)).all()
+    other = drawn(sign, 5, seed=0, several=several, draw=1)
+    assert not np.array_equal(other, left[1])
+
+
+def test_low_shot_honest_and_oracle(scenes):
+    honest, oracle = (
+        evaluate(_encoder(), scenes, protocols=["svm_lowshot"], select=select)
+        for select in ("cv", "oracle")
+    )
+    ks = [1, 2, 4, 8, 16]
+    assert [r.metric for r in honest] == [f"map_envelope k={k}" for k in ks[: len(honest)]]
+    assert len(honest) == len(oracle) >= 3
+    assert all(r.metric.endswith(" oracle") for r in oracle)
+    for r in honest + oracle:
+        about = r.configuration["chosen"]["trained"]
+        assert len(about["draws"]) == 5
+        assert about["min"] <= r.value <= about["max"]
+        assert r.value == pytest.approx(np.mean(about["draws"]))
+        assert about["std"] == pytest.approx(np.std(about["draws"]))
+        json.dumps(r.to_json(), allow_nan=False)
+    assert "test pictures" in oracle[0].configuration["chosen_on"]
+    best = oracle[-1].configuration["chosen"]["trained"]
+    assert max(best["mean_by_cost"]) == pytest.approx(oracle[-1].value)
+    # One positive: nothing can be held out.
+    assert np.ptp(honest[0].configuration["chosen"]["trained"]["cost_per_draw_and_class"]) == 0
+
+
+def test_a_choice_that_is_none(scenes):
+    with pytest.raises(FovealError, match="select='best'"):
+        evaluate(_encoder(), scenes, protocols=["svm_lowshot"], select="best")

@@ -52,6 +52,7 @@ class Bench:
         seed: Of bootstrap and held-out parts.
         init_seed: Of the random initialisation.
         k: Neighbours of kNN.
+        select: What few-shot SVMs choose on: ``cv`` (training pictures) or ``oracle`` (the test).
         model: What the user calls the encoder.
     """
 
@@ -62,6 +63,7 @@ class Bench:
     seed: int = 0
     init_seed: int = 0
     k: int = 20
+    select: str = "cv"
     model: str = "encoder"
 
     @property

@@ -13,6 +13,7 @@ from foveal.evaluation.episodes import episodes
 from foveal.evaluation.health import health
 from foveal.evaluation.knn import knn
 from foveal.evaluation.linear import linear
+from foveal.evaluation.low_shot import svm_lowshot
 from foveal.evaluation.on_scenes import ON_SCENES
 from foveal.evaluation.probe import Probe
 from foveal.evaluation.ranked import accuracies, kept_ranks
@@ -64,6 +65,7 @@ PROTOCOLS: dict[str, Callable[[Bench], list[Result]]] = {
     "ridge": partial(classify, name="ridge", probe=ridge),
     "sgd": partial(classify, name="sgd", probe=sgd),
     "svm": svm,
+    "svm_lowshot": svm_lowshot,
     "retrieval": retrieval,
     "episodes": episodes,
     "clusters": clusters,
@@ -71,5 +73,5 @@ PROTOCOLS: dict[str, Callable[[Bench], list[Result]]] = {
 }
 """By name; every one takes a bench and returns its results."""
 
-SEVERAL = ("svm", "health")
+SEVERAL = ("svm", "svm_lowshot", "health")
 """Those that take pictures of several classes."""

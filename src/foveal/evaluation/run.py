@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from foveal.backbones.encoder import Encoder
 from foveal.core.files import read_json, write_json
@@ -30,6 +30,7 @@ def evaluate(
     protocols: Sequence[str] = DEFAULT,
     seed: int = 0,
     k: int = 20,
+    select: Literal["cv", "oracle"] = "cv",
     changes: Mapping[str, Any] | None = None,
 ) -> list[Result]:
     """Measures a network beside random initialisation and raw pixels or a trivial prediction.
@@ -46,11 +47,15 @@ def evaluate(
         protocols: Of ``foveal.evaluation.protocols.PROTOCOLS`` and ``ON_SCENES``.
         seed: Of splits, intervals and, where the file does not say, the random initialisation.
         k: Neighbours of kNN.
+        select: ``cv``, or ``oracle``: ``svm_lowshot`` chooses on the test pictures.
         changes: Settings of the protocols on scenes, e.g. ``{"finetune": True, "epochs": 8}``.
 
     Raises:
-        FovealError: An unknown protocol, data without labels, a network that evaluation changes.
+        FovealError: An unknown protocol or choice, data without labels, a network that evaluation
+            changes.
     """
+    if select not in ("cv", "oracle"):
+        raise FovealError(f"select={select!r}: what costs are chosen on", hint="cv or oracle")
     names = list(dict.fromkeys(protocols))
     steps = {name: get_protocol(name) for name in names if name not in ON_SCENES}
     settings = {name: scene_settings(name, changes) for name in names if name in ON_SCENES}
@@ -69,8 +74,9 @@ def evaluate(
         if steps:
             train, test = load_splits(data, seed=seed, channels=encoder.channels)
             bench = Bench(
-                encoder, train, test, store, seed=seed, init_seed=init_seed, k=k, model=model
-            )
+                encoder, train, test, store, seed=seed, init_seed=init_seed, k=k, select=select,
+                model=model,
+            )  # fmt: skip
             for name in steps:
                 check_fits(name, bench)
         for name in names:

@@ -30,7 +30,8 @@ _OWN = {
 # What a probe found for itself; everything else under ``chosen`` is a setting of it.
 _FOUND = {
     "l2", "l2_tried", "iterations", "held_out_accuracy", "lr", "weight_decay", "normalisation",
-    "cost_per_class", "held_out_ap_per_class", "ap_per_class",
+    "cost_per_class", "held_out_ap_per_class", "ap_per_class", "cost_per_draw_and_class", "cost",
+    "mean_by_cost", "draws", "min", "max", "std",
 }  # fmt: skip
 _WHERE = {"name", "file"}  # the same pictures may lie elsewhere
 _WORDS = {

@@ -64,6 +64,7 @@ class SquaredHinge:
         self.axes_DR = _axes(with_bias).to(dtype)
         self.z_NR = with_bias @ self.axes_DR
         self.square_NR = self.z_NR.square()
+        sign_NP = sign_NP.to(x_ND.device)
         self.sign_NP = sign_NP.to(dtype)
         self.weight_NP = torch.where(sign_NP > 0, positive, 1.0).to(dtype) * (sign_NP != 0)
 

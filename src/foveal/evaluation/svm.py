@@ -29,7 +29,9 @@ from foveal.metrics.mean_ap import class_aps, resampled_mean_ap
 COSTS = tuple(sorted({10.0**e for e in range(-7, 3)} | {0.5**n for n in range(4, 20)}))
 POSITIVE = 2.0
 FOLDS = 3
-_UNCHOSEN = 1.0  # the cost where there are too few positives to hold any out
+UNCHOSEN = 1.0  # the cost where there are too few positives to hold any out
+ENVELOPE = "envelope: area under the largest precision at this or a higher recall"
+LOSS = "0.5 * (||w||^2 + b^2) + cost * sum of squared hinges, positives twice"
 _PIXEL_DIM = 256
 _TINY = 1e-5
 
@@ -50,7 +52,7 @@ def svm(bench: Bench) -> list[Result]:
         values.append(float(np.nanmean(aps)))
         resampled.append(resampled_mean_ap(scores, marks, form="envelope", seed=bench.seed))
     about = {
-        "ap": "envelope: area under the largest precision at this or a higher recall",
+        "ap": ENVELOPE,
         "class_names": bench.train.classes,
         "classes_tested": int((marks == 1).any(0).sum()),
         "chosen": chosen,
@@ -65,10 +67,10 @@ def _scores(bench: Bench, split: Split, pixels: bool) -> tuple[NDArray[np.float3
     def make(path: Path) -> dict[str, Any]:
         with compute_threads(bench.device), torch.no_grad():
             train_x, test_x, about = normalised(bench, split, pixels)
-            marks = bench.marks(bench.train, split.train)
-            aps_KC = validated(train_x, marks, seed=bench.seed)
+            sign = signs(bench.marks(bench.train, split.train))
+            aps_KC = validated(train_x, sign, seed=bench.seed)
             best_C = best_costs(aps_KC)
-            scores = fit_each(train_x, marks, best_C, test_x)
+            scores = fit_each(train_x, sign, best_C, test_x)
         np.save(path, scores)
         held_out = [None if np.isnan(a).all() else float(np.nanmax(a)) for a in aps_KC.T]
         return {
@@ -77,8 +79,8 @@ def _scores(bench: Bench, split: Split, pixels: bool) -> tuple[NDArray[np.float3
             "held_out_ap_per_class": held_out,
             "held_out_ap": "raw: sum of precision times step of recall",
             "chosen_on": f"{FOLDS}-fold cross-validation of the training split, every class alone; "
-            f"refitted on all of it; {_UNCHOSEN:g} where a class has one positive",
-            "loss": "0.5 * (||w||^2 + b^2) + cost * sum of squared hinges, positives twice",
+            f"refitted on all of it; {UNCHOSEN:g} where a class has one positive",
+            "loss": LOSS,
             "normalisation": about,
         }
 
@@ -109,15 +111,15 @@ def normalised(bench: Bench, split: Split, pixels: bool) -> tuple[Tensor, Tensor
     return train, test, about
 
 
-def folds_of(marks_NC: NDArray[np.int8], *, seed: int) -> NDArray[np.int64]:
+def folds_of(sign_NC: NDArray[np.int8], *, seed: int) -> NDArray[np.int64]:
     """A fold for every sample and class, [N, C]: each has its share of the class's positives.
 
     Where every picture holds one class, the folds are the same for all classes.
     """
-    positive = marks_NC == 1
-    n = len(marks_NC)
+    positive = sign_NC == 1
+    n = len(sign_NC)
     mixed = rng.permute(rng.key(seed, "folds"), n, np.arange(n))
-    folds = np.empty(marks_NC.shape, np.int64)
+    folds = np.empty(sign_NC.shape, np.int64)
 
     def deal(groups_N: NDArray[np.int64]) -> NDArray[np.int64]:
         dealt = np.empty(n, np.int64)
@@ -129,47 +131,45 @@ def folds_of(marks_NC: NDArray[np.int8], *, seed: int) -> NDArray[np.int64]:
     if (positive.sum(1) == 1).all():
         folds[:] = deal(positive.argmax(1))[:, None]
     else:
-        for c in range(marks_NC.shape[1]):
+        for c in range(sign_NC.shape[1]):
             folds[:, c] = deal(positive[:, c].astype(np.int64))
     return folds
 
 
-def validated(x_ND: Tensor, marks_NC: NDArray[np.int8], *, seed: int) -> NDArray[np.float64]:
+def validated(x_ND: Tensor, sign_NC: NDArray[np.int8], *, seed: int) -> NDArray[np.float64]:
     """Cross-validated raw average precision of every cost and class, [K, C].
 
     nan where no fold has a positive to learn from and one to find.
     """
-    folds = folds_of(marks_NC, seed=seed)
-    aps = np.full((FOLDS, len(COSTS), marks_NC.shape[1]), np.nan)
+    folds = folds_of(sign_NC, seed=seed)
+    aps = np.full((FOLDS, len(COSTS), sign_NC.shape[1]), np.nan)
     for k in range(FOLDS):
-        train, held = folds != k, folds == k
-        rows = np.flatnonzero(train.any(1))
-        to_fit = np.where(train, signs(marks_NC), 0)
+        to_fit = np.where(folds != k, sign_NC, 0)
         learned = (to_fit == 1).any(0)
-        to_find = np.where(held & learned, marks_NC == 1, -1).astype(np.int8)
-        problem = SquaredHinge(
-            x_ND[rows], torch.from_numpy(to_fit[rows]).to(x_ND.device), positive=POSITIVE
-        )
+        counted = (folds == k) & (sign_NC != 0) & learned
+        to_find = np.where(counted, sign_NC == 1, -1).astype(np.int8)
+        if not (to_find == 1).any():
+            continue
+        rows = np.flatnonzero((to_fit != 0).any(1))
+        problem = SquaredHinge(x_ND[rows], torch.from_numpy(to_fit[rows]), positive=POSITIVE)
         for i, planes in enumerate(problem.path(COSTS)):
             aps[k, i] = class_aps(planes.scores(x_ND).cpu().numpy(), to_find, form="raw")
-    counted = (~np.isnan(aps)).sum(0)
-    return np.where(counted > 0, np.nansum(aps, 0) / np.maximum(counted, 1), np.nan)
+    n = (~np.isnan(aps)).sum(0)
+    return np.where(n > 0, np.nansum(aps, 0) / np.maximum(n, 1), np.nan)
 
 
 def best_costs(aps_KC: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of every class the cost with the best precision, the smallest of equally good ones, [C]."""
     best = np.asarray(COSTS)[np.nan_to_num(aps_KC, nan=-1.0).argmax(0)]
-    return np.where(np.isnan(aps_KC).all(0), _UNCHOSEN, best)
+    return np.where(np.isnan(aps_KC).all(0), UNCHOSEN, best)
 
 
 def fit_each(
-    x_ND: Tensor, marks_NC: NDArray[np.int8], cost_C: NDArray[np.float64], test_QD: Tensor
+    x_ND: Tensor, sign_NC: NDArray[np.int8], cost_C: NDArray[np.float64], test_QD: Tensor
 ) -> NDArray[np.float32]:
     """Scores of the test pictures [Q, C], every class fitted with its own cost."""
     costs = np.unique(cost_C)
-    problem = SquaredHinge(
-        x_ND, torch.from_numpy(signs(marks_NC)).to(x_ND.device), positive=POSITIVE
-    )
+    problem = SquaredHinge(x_ND, torch.from_numpy(sign_NC), positive=POSITIVE)
     scores = np.empty((len(test_QD), len(cost_C)), np.float32)
     for cost, planes in zip(costs, problem.path(costs.tolist()), strict=True):
         own = cost_C == cost
