@@ -410,17 +410,17 @@ def ordered_views(
     key: rng.Key = (0, 0),
     bad: BadFiles | None = None,
     rows: NDArray[np.int64] | None = None,
-    in_turn: bool = False,
 ) -> Iterator[tuple[NDArray[np.int64], torch.Tensor, NDArray[np.bool_]]]:
     """One view of every sample, in row order, for passes that only look.
 
-    With ``in_turn`` nothing is prepared while the caller computes, as in ``Loader``.
+    Without an accelerator nothing is prepared while the caller computes, as in ``Loader``.
 
     Yields:
         rows int64 [B], pixels uint8 [B, H, W, C] and whether each could be read, bool [B]
         (the pixels of one that could not are zero).
     """
     rows = np.arange(len(table)) if rows is None else rows
+    at_once = 2 if torch.cuda.is_available() else 1
     ring = Ring(3)
 
     def one(slots: _Slots, ok: NDArray[np.bool_], chunk: range, some: NDArray[np.int64]) -> None:
@@ -440,7 +440,7 @@ def ordered_views(
         ahead: deque[Any] = deque()
         starts = deque(range(0, len(rows), batch))
         while starts or ahead:
-            while starts and len(ahead) < (1 if in_turn else 2):
+            while starts and len(ahead) < at_once:
                 start = starts.popleft()
                 some = rows[start : start + batch]
                 slots = _Slots(view, len(some), table.source.channels, ring)

@@ -114,7 +114,6 @@ class DiskFeaturePass:
             key=rng.key(self.seed, "refresh"),
             bad=self.bad,
             rows=samples[mine.ravel()],
-            in_turn=self.device.type == "cpu",
         ):
             with self.autocast():
                 features = fn(as_images(pixels.to(self.device))).float()

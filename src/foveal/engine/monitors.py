@@ -83,12 +83,7 @@ class Monitor:
     def _features(self, encoder: Encoder, rows: NDArray[np.int64], device: torch.device) -> Tensor:
         parts = []
         for _, pixels, ok in ordered_views(
-            self.table,
-            self.view,
-            batch=256,
-            threads=self.threads,
-            rows=rows,
-            in_turn=device.type == "cpu",
+            self.table, self.view, batch=256, threads=self.threads, rows=rows
         ):
             features = encoder(as_images(pixels.to(device)))["pooled"].float().cpu()
             features[torch.from_numpy(~ok)] = 0

@@ -184,7 +184,6 @@ def encoder_features(
             rows=rows,
             view_key=view_key,
             threads=threads,
-            in_turn=device.type == "cpu",
             check=lambda: check_unchanged(encoder, digest),
         )
 
@@ -199,7 +198,6 @@ def view_features(
     rows: NDArray[np.int64] | None = None,
     view_key: rng.Key = (0, 0),
     threads: int = 1,
-    in_turn: bool = False,
     check: Callable[[], None] | None = None,
     dtype: str = "float32",
 ) -> Features:
@@ -214,7 +212,6 @@ def view_features(
         rows: Rows of the source; None: all.
         view_key: Keys the view, where it is random.
         threads: That decode and cut.
-        in_turn: They and ``forward`` share the cores.
         check: Called before anything is kept; raises if it must not be.
         dtype: How they are kept.
 
@@ -231,7 +228,7 @@ def view_features(
         unread: list[int] = []
         out: Any = None
         for some, pixels, ok in ordered_views(
-            table, view, batch=batch, threads=threads, key=view_key, bad=bad, in_turn=in_turn
+            table, view, batch=batch, threads=threads, key=view_key, bad=bad
         ):
             features = forward(pixels).numpy()
             features[~ok] = 0
