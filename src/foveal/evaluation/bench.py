@@ -30,7 +30,7 @@ from foveal.metrics.bootstrap import LEVEL, RESAMPLES
 from foveal.views.presets import center_view, whole_view
 from foveal.views.spec import View
 
-_NAMED = 100  # unreadable files named in a result; embed and scan name all
+NAMED = 100  # unreadable files named in a result; embed and scan name all
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class Bench:
             "seed": self.seed,
             "data": data,
             "unreadable": {"train": len(split.train.bad), "test": len(split.test.bad),
-                           "files": files[:_NAMED]},
+                           "files": files[:NAMED]},
             "bootstrap": {"resamples": RESAMPLES, "level": LEVEL, "kind": "percentile"},
             "random_init": {"seed": self.init_seed,
                             "bn_pictures": min(BN_PICTURES, len(self.train))},

@@ -1,4 +1,4 @@
-"""Values of single items (pictures, episodes) as results beside both baselines."""
+"""Figures, and values of single items (pictures, episodes), as results beside baselines."""
 
 from __future__ import annotations
 
@@ -35,49 +35,47 @@ def compared(
         FovealError: The three saw different items.
     """
     results = []
-    for metric in values[WHICH[0]]:
+    for metric in values["trained"]:
         rows = [values[which][metric] for which in WHICH]
         if len({len(r) for r in rows}) > 1:
             raise FovealError(
                 f"{bench.test.root} changed while it was measured", hint="the same command again"
             )
         stacked = np.stack(rows).astype(np.float64)
-        means = resampled_means(stacked, seed=bench.seed)
-        value = stacked.mean(1)
-        results.append(beside(bench, protocol, metric, value, means, stacked.shape[1], about))
+        value = dict(zip(WHICH, stacked.mean(1), strict=True))
+        resampled = dict(zip(WHICH, resampled_means(stacked, seed=bench.seed).T, strict=True))
+        configuration = {**bench.configuration(), **about}
+        results.append(beside(protocol, metric, value, resampled, stacked.shape[1], configuration))
     return results
 
 
 def beside(
-    bench: Bench,
     protocol: str,
     metric: str,
-    value_W: NDArray[np.float64],
-    resampled_RW: NDArray[np.float64],
+    value: Mapping[str, float],
+    resampled: Mapping[str, NDArray[np.float64]],
     n: int,
-    about: Mapping[str, Any],
+    configuration: dict[str, Any],
 ) -> Result:
-    """A figure of the trained features beside that of both baselines.
+    """A figure of the trained network beside that of every baseline.
 
     Args:
-        bench: What was measured.
         protocol: Its name.
         metric: What the figure is.
-        value_W: The figure of each of ``WHICH``.
-        resampled_RW: The same on resamples of the items, the same items for all three.
+        value: The figure by name: ``trained``, and the baselines.
+        resampled: The same on resamples of the items [R], the same items for all.
         n: Items.
-        about: Joins the configuration.
+        configuration: Everything else that shapes the number.
     """
+    own, drawn = float(value["trained"]), resampled["trained"]
     baselines = {
         which: {
-            "value": float(value_W[i]),
-            "interval": list(percentiles(resampled_RW[:, i])),
-            "difference": float(value_W[0] - value_W[i]),
-            "difference_interval": list(percentiles(resampled_RW[:, 0] - resampled_RW[:, i])),
+            "value": float(value[which]),
+            "interval": list(percentiles(resampled[which])),
+            "difference": own - float(value[which]),
+            "difference_interval": list(percentiles(drawn - resampled[which])),
         }
-        for i, which in enumerate(WHICH)
-        if i
+        for which in value
+        if which != "trained"
     }
-    interval = percentiles(resampled_RW[:, 0])
-    configuration = {**bench.configuration(), **about}
-    return Result(protocol, metric, float(value_W[0]), interval, n, baselines, configuration)
+    return Result(protocol, metric, own, percentiles(drawn), n, baselines, configuration)

@@ -68,19 +68,20 @@ def svm_lowshot(bench: Bench) -> list[Result]:
                           hint="--protocol svm leaves such a class out")  # fmt: skip
     results = []
     for k in shots:
-        values, resampled, chosen = [], [], {}
+        value, resampled, chosen = {}, {}, {}
         for which, split in splits.items():
             scores_SQC, about = _scores(bench, split, which == "pixels", k, marks)
             maps = [_mean_ap(scores, marks) for scores in scores_SQC]
-            values.append(float(np.mean(maps)))
-            resampled.append(np.mean([
+            value[which] = float(np.mean(maps))
+            resampled[which] = np.mean([
                 resampled_mean_ap(scores, marks, form="envelope", seed=bench.seed,
                                   resamples=_RESAMPLES)
                 for scores in scores_SQC
-            ], axis=0))  # fmt: skip
+            ], axis=0)  # fmt: skip
             chosen[which] = {**about, "draws": maps, "min": min(maps), "max": max(maps),
                              "std": float(np.std(maps))}  # fmt: skip
-        about = {
+        configuration = {
+            **bench.configuration(),
             "k": k,
             "draws": DRAWS,
             "negatives": f"{bench.classes - 1} x k a class; all else is left out",
@@ -91,8 +92,7 @@ def svm_lowshot(bench: Bench) -> list[Result]:
             "chosen": chosen,
         }
         metric = f"map_envelope k={k}" + (" oracle" if bench.select == "oracle" else "")
-        results.append(beside(bench, "svm_lowshot", metric, np.array(values),
-                              np.stack(resampled, 1), len(marks), about))  # fmt: skip
+        results.append(beside("svm_lowshot", metric, value, resampled, len(marks), configuration))
     return results
 
 

@@ -44,21 +44,21 @@ def svm(bench: Bench) -> list[Result]:
     """
     splits = dict(zip(WHICH, (bench.trained, bench.untrained, bench.pixels), strict=True))
     marks = bench.marks(bench.test, bench.trained.test)
-    values, resampled, chosen = [], [], {}
+    value, resampled, chosen = {}, {}, {}
     for which, split in splits.items():
         scores, chosen[which] = _scores(bench, split, which == "pixels")
         aps = class_aps(scores, marks, form="envelope")
         chosen[which]["ap_per_class"] = [None if np.isnan(ap) else float(ap) for ap in aps]
-        values.append(float(np.nanmean(aps)))
-        resampled.append(resampled_mean_ap(scores, marks, form="envelope", seed=bench.seed))
-    about = {
+        value[which] = float(np.nanmean(aps))
+        resampled[which] = resampled_mean_ap(scores, marks, form="envelope", seed=bench.seed)
+    configuration = {
+        **bench.configuration(),
         "ap": ENVELOPE,
         "class_names": bench.train.classes,
         "classes_tested": int((marks == 1).any(0).sum()),
         "chosen": chosen,
     }
-    return [beside(bench, "svm", "map_envelope", np.array(values), np.stack(resampled, 1),
-                   len(marks), about)]  # fmt: skip
+    return [beside("svm", "map_envelope", value, resampled, len(marks), configuration)]
 
 
 def _scores(bench: Bench, split: Split, pixels: bool) -> tuple[NDArray[np.float32], dict[str, Any]]:

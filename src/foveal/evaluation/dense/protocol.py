@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foveal.errors import FovealError
 from foveal.evaluation.baselines import BN_PICTURES
+from foveal.evaluation.bench import NAMED
+from foveal.evaluation.compare import beside
 from foveal.evaluation.dense.bench import DenseBench
-from foveal.evaluation.features import weights_digest
+from foveal.evaluation.features import check_unchanged, weights_digest
 from foveal.evaluation.result import Result
-from foveal.metrics.bootstrap import LEVEL, RESAMPLES, percentiles, resampled_sums
+from foveal.metrics.bootstrap import LEVEL, RESAMPLES, resampled_sums
 
-_NAMED = 100  # unreadable files named in a result
 TASKS = ("segmentation", "depth", "normals")
 
 
@@ -26,11 +26,7 @@ def dense(bench: DenseBench, *, model: str) -> list[Result]:
     before = weights_digest(bench.encoder)
     task = bench.task
     (trained, unread), (untrained, _) = bench.sums(bench.encoder), bench.sums(bench.random_encoder)
-    if weights_digest(bench.encoder) != before:
-        raise FovealError(
-            "evaluation changed a parameter or a buffer of the network it evaluates",
-            hint="the numbers are not kept",
-        )
+    check_unchanged(bench.encoder, before)
     every = {
         "trained": trained,
         "random_init": untrained,
@@ -47,32 +43,17 @@ def dense(bench: DenseBench, *, model: str) -> list[Result]:
         about["chosen"] = {
             which: {"iou": _by_class(bench, found["iou"])} for which, found in whole.items()
         }
-    results = []
-    for metric in task.metrics:
-        value = {which: float(found[metric.name]) for which, found in whole.items()}
-        means = {which: found[metric.name] for which, found in drawn.items()}
-        baselines = {
-            which: {
-                "value": value[which],
-                "interval": list(percentiles(means[which])),
-                "difference": value["trained"] - value[which],
-                "difference_interval": list(percentiles(means["trained"] - means[which])),
-            }
-            for which in sums
-            if which != "trained"
-        }
-        results.append(
-            Result(
-                name_of(bench.kind, bench.settings.finetune),
-                metric.name,
-                value["trained"],
-                percentiles(means["trained"]),
-                int(read.sum()),
-                baselines,
-                {**about, "unit": metric.unit, "better": "higher" if metric.higher else "lower"},
-            )
+    return [
+        beside(
+            name_of(bench.kind, bench.settings.finetune),
+            metric.name,
+            {which: float(found[metric.name]) for which, found in whole.items()},
+            {which: found[metric.name] for which, found in drawn.items()},
+            int(read.sum()),
+            {**about, "unit": metric.unit, "better": "higher" if metric.higher else "lower"},
         )
-    return results
+        for metric in task.metrics
+    ]
 
 
 def name_of(kind: str, finetune: bool) -> str:
@@ -82,7 +63,7 @@ def name_of(kind: str, finetune: bool) -> str:
 
 def _unreadable(unread: dict[str, list[str]]) -> dict[str, Any]:
     files = [*unread["train"], *unread["test"]]
-    return {"train": len(unread["train"]), "test": len(unread["test"]), "files": files[:_NAMED]}
+    return {"train": len(unread["train"]), "test": len(unread["test"]), "files": files[:NAMED]}
 
 
 def _by_class(bench: DenseBench, iou: NDArray[np.float64]) -> dict[str, float | None]:
