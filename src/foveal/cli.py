@@ -141,10 +141,7 @@ def evaluate(
 
     names = [name.strip() for name in protocol.split(",") if name.strip()]
     given = [*(changes or []), *(["finetune=true"] if finetune else [])]
-    results = run(
-        run_or_file, data, protocols=names, k=k, seed=seed, changes=given,
-        select=select,  # type: ignore[arg-type]
-    )  # fmt: skip
+    results = run(run_or_file, data, protocols=names, k=k, seed=seed, select=select, changes=given)
     _print([r.to_json() for r in results] if as_json else table(results), as_json)
 
 

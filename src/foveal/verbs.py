@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from foveal.backbones.encoder import Encoder
 from foveal.data.scan import scan as scan
@@ -122,7 +122,7 @@ def evaluate(
     protocols: Sequence[str] = ("knn", "linear", "health"),
     seed: int = 0,
     k: int = 20,
-    select: Literal["cv", "oracle"] = "cv",
+    select: str = "cv",
     changes: Mapping[str, Any] | Sequence[str] = (),
 ) -> list[Result]:
     """Measures a network on labelled pictures, beside random initialisation and raw pixels.

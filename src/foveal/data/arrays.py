@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,6 +80,24 @@ def _colour_word(pixels: NDArray[np.uint8]) -> str:
     return "grey" if pixels.shape[2] == 1 else "RGB"
 
 
+class Images(Protocol):
+    """What an ``ArraySource`` needs of an array: pictures may be read one by one."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """uint8."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[N, H, W] or [N, H, W, C]."""
+        ...
+
+    def __getitem__(self, at: Any, /) -> Any:
+        """Pictures."""
+        ...
+
+
 class ArraySource:
     """Pictures in one array.
 
@@ -93,13 +111,14 @@ class ArraySource:
     def __init__(
         self,
         root: str,
-        images: NDArray[Any],
+        images: Images,
         labels: NDArray[Any] | None = None,
         channels: int | None = None,
     ) -> None:
-        if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
+        shape = images.shape
+        if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
             raise FovealError(
-                f"{root} holds an array of shape {images.shape}",
+                f"{root} holds an array of shape {shape}",
                 hint="pictures are [N, H, W] or [N, H, W, C] with 1 or 3 channels last",
             )
         if images.dtype != np.uint8:
@@ -107,16 +126,16 @@ class ArraySource:
                 f"{root} holds {images.dtype} values",
                 hint="pictures are uint8, 0 to 255: (x * 255).round().astype('uint8') for [0, 1]",
             )
-        if len(images) == 0:
-            raise FovealError(f"{root} holds no pictures: its shape is {images.shape}")
+        if shape[0] == 0:
+            raise FovealError(f"{root} holds no pictures: its shape is {shape}")
         self.root = root
-        self.images = images if images.ndim == 4 else images[..., None]
+        self.images: Images = images if len(shape) == 4 else images[..., None]
         self.channels = channels or self.images.shape[3]
         self.ignored: dict[str, int] = {}
-        self.labels, self.classes = _class_numbers(root, labels, len(images))
+        self.labels, self.classes = _class_numbers(root, labels, shape[0])
 
     def __len__(self) -> int:
-        return len(self.images)
+        return self.images.shape[0]
 
     def name(self, i: int) -> str:
         """See ``Source``."""
@@ -142,7 +161,7 @@ class ArraySource:
     def fingerprint(self) -> str:
         """See ``Source``: the content."""
         digest = hashlib.blake2b(str(self.images.shape).encode(), digest_size=16)
-        for start in range(0, len(self.images), 1024):
+        for start in range(0, len(self), 1024):
             digest.update(np.ascontiguousarray(self.images[start : start + 1024]).data)
         return digest.hexdigest()
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import correlate1d  # type: ignore[import-untyped,unused-ignore]
+from scipy.ndimage import correlate1d
 
 # Half the windows that are tried, as shares of the picture's width (20, 10 and 5 px of 320), the
 # largest first: depth cameras measure in steps and with noise, and a window that is small beside a

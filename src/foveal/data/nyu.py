@@ -28,17 +28,14 @@ _LAYOUT = f"DATA/{FILE} (images, depths) and DATA/{SPLITS} (trainNdxs, testNdxs)
 class _Turned:
     """``images`` as [N, H, W, 3], read one by one."""
 
-    dtype, ndim = np.dtype(np.uint8), 4
+    dtype = np.dtype(np.uint8)
 
     def __init__(self, images: Any, rows: NDArray[np.int64]) -> None:
         self.images, self.rows = images, rows
         _, channels, width, height = images.shape
         self.shape = (len(rows), height, width, channels)
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, i: int) -> NDArray[np.uint8]:
+    def __getitem__(self, i: int, /) -> NDArray[np.uint8]:
         picture: NDArray[np.uint8] = self.images[int(self.rows[i])].transpose(2, 1, 0)
         return picture
 
@@ -52,7 +49,7 @@ class NyuScenes(ArraySource):
     """
 
     def __init__(self, root: str, path: Path, file: Any, rows: NDArray[np.int64]) -> None:
-        super().__init__(root, _Turned(file["images"], rows))  # type: ignore[arg-type]
+        super().__init__(root, _Turned(file["images"], rows))
         self.path, self.rows, self._depths = path, rows, file["depths"]
         self.things: list[str] = []
         self.unit = "metre"
@@ -101,7 +98,7 @@ def open_nyu(text: str, folder: Path) -> tuple[NyuScenes, NyuScenes]:
             f"NYUv2's file needs h5py, which is not installed ({error})",
             hint="pip install 'foveal[scenes]'",
         ) from None
-    from scipy.io import loadmat  # type: ignore[import-untyped,unused-ignore]
+    from scipy.io import loadmat
 
     path, splits = folder / FILE, folder / SPLITS
     try:

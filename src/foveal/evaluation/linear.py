@@ -124,7 +124,7 @@ class LogisticProblem:
 
     def fit(self, l2: float, start: LogisticFit | None = None) -> LogisticFit:
         """Solves for one ``l2``, from zero or from another fit."""
-        from scipy.optimize import minimize  # type: ignore[import-untyped,unused-ignore]
+        from scipy.optimize import minimize
 
         n, d = self.z_ND.shape
         c = self.classes

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from foveal.backbones.encoder import Encoder
 from foveal.core.files import read_json, write_json
@@ -30,7 +30,7 @@ def evaluate(
     protocols: Sequence[str] = DEFAULT,
     seed: int = 0,
     k: int = 20,
-    select: Literal["cv", "oracle"] = "cv",
+    select: str = "cv",
     changes: Mapping[str, Any] | None = None,
 ) -> list[Result]:
     """Measures a network beside random initialisation and raw pixels or a trivial prediction.

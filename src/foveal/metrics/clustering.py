@@ -63,7 +63,7 @@ def purity(classes: Labels, clusters: Labels) -> float:
 
 def hungarian_accuracy(classes: Labels, clusters: Labels) -> float:
     """Share of right samples when clusters are matched one to one to classes, at best."""
-    from scipy.optimize import (  # type: ignore[import-untyped,unused-ignore]
+    from scipy.optimize import (
         linear_sum_assignment,
     )
 

@@ -48,7 +48,7 @@ def fit_log_linear(
     Raises:
         FovealError: Fewer than two different counts, or one that is not positive.
     """
-    from scipy.stats import t as student  # type: ignore[import-untyped,unused-ignore]
+    from scipy.stats import t as student
 
     n, y = np.asarray(counts, np.float64), np.asarray(scores, np.float64)
     if n.shape != y.shape or (n <= 0).any() or len(np.unique(n)) < 2:

@@ -80,7 +80,7 @@ def fit_head(
                 )
             optimiser.zero_grad(set_to_none=True)
             side = (int(target.shape[1]), int(target.shape[2]))
-            loss(head(x, side), target).backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss(head(x, side), target))
             optimiser.step()
             step += 1
     head.eval()
