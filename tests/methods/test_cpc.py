@@ -196,7 +196,7 @@ def test_the_loss_is_the_mean_over_directions_and_offsets():
 
 def test_no_batch_norm_unless_asked():
     kinds = {type(m).__name__ for m in _method().modules()}
-    assert "ChannelNorm" in kinds and not any("BatchNorm" in kind for kind in kinds)
+    assert "LayerNorm2d" in kinds and not any("BatchNorm" in kind for kind in kinds)
     assert any(isinstance(m, torch.nn.BatchNorm2d) for m in _method(norm="batch").modules())
 
 

@@ -9,8 +9,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from timm.layers import LayerNorm2d
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from foveal.backbones.base import End
 from foveal.errors import FovealError
@@ -90,21 +90,6 @@ class GlobalMax(nn.Module):
         return x.amax((2, 3))
 
 
-class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of every cell by itself, [B, C, h, w] -> the same shape.
-
-    No cell knows of another, so that a patch alone and the same patch in a picture differ only by
-    what their borders see.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
-        y = F.layer_norm(
-            x.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps
-        )
-        return y.permute(0, 3, 1, 2)
-
-
 def scaled(channels: int, width: float) -> int:
     """Channels at a width factor: the nearest multiple of 8, at least 8."""
     return max(8, int(channels * width / 8 + 0.5) * 8)
@@ -125,7 +110,10 @@ def norm_layer(kind: str | None, channels: int) -> nn.Module:
     if kind == "layer":
         return nn.GroupNorm(1, channels)
     if kind == "channel":
-        return ChannelNorm(channels)
+        # No cell knows of another: a patch alone and the same patch in a picture differ only by
+        # what their borders see.
+        norm: nn.Module = LayerNorm2d(channels, eps=1e-5)
+        return norm
     raise FovealError(f"there is no norm '{kind}'", hint="norm=batch, group, layer or channel")
 
 
