@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from foveal.backbones.encoder import Encoder
 from foveal.core.batch import Batch
-from foveal.core.ema import ema_update
+from foveal.core.ema import copy_buffers, ema_update
 from foveal.core.progress import Progress
 from foveal.losses.infonce import patch_nce
 from foveal.methods.base import BackboneMaker, DataInfo, Losses, Method, MethodOptions, Stream
@@ -162,10 +162,9 @@ class CPC(Method):
     ) -> None:
         """The averaged weights follow; a batch norm's statistics are copied."""
         if self.averaged is not None:
-            average, trunk = self.averaged, self.trunk
-            ema_update(average.parameters(), trunk.parameters(), self.options.average)
-            for kept, new in zip(average.buffers(), trunk.buffers(), strict=True):
-                kept.copy_(new)
+            own = self.trunk.parameters()
+            ema_update(self.averaged.parameters(), own, self.options.average)
+            copy_buffers(self.averaged, self.trunk)
 
     def trivial_losses(self) -> dict[str, float]:
         """What guessing gives."""

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from foveal.backbones.batchnorm import buffers_left_alone
 from foveal.backbones.encoder import Encoder
 from foveal.core.batch import Batch
-from foveal.core.ema import ema_update
+from foveal.core.ema import copy_buffers, ema_update
 from foveal.core.progress import Progress
 from foveal.losses.vat import divergence, entropy, virtual_adversary
 from foveal.methods.base import BackboneMaker, DataInfo, Losses, Method, Stream
@@ -147,9 +147,7 @@ class S4L(Method):
         weight = (1 - decay) / (1 - decay ** (progress.step + 1))
         target = [*self.average_trunk.parameters(), *self.average_head.parameters()]
         ema_update(target, [*self.trunk.parameters(), *self.head.parameters()], 1 - weight)
-        with torch.no_grad():
-            own = list(self.trunk.buffers())
-            torch._foreach_copy_(list(self.average_trunk.buffers()), own)
+        copy_buffers(self.average_trunk, self.trunk)
 
     def trivial_losses(self) -> dict[str, float]:
         """What guessing gives, of all terms together."""
