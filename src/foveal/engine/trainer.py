@@ -74,7 +74,6 @@ class Trainer:
         if self.world > 1:
             convert_batchnorm(method)
         self.streams = method.streams()
-        self.main = next(name for name, s in self.streams.items() if s.counts_epoch)
         self.plans = {p.name: p for p in stream_plans(self.streams, recipe.batch)}
         check_micro_batches(recipe, method, self.plans, self.world)
         # Steps until every stream was drawn.
@@ -83,7 +82,8 @@ class Trainer:
         self.gradients = Gradients(self.module, method, fabric, recipe)
         self.optimisers = build_optimisers(self.method, recipe)
         self.peak = peak_learning_rate(recipe)
-        self.samples, self.batch = table.drawn_by(p := self.plans[self.main]), p.batch
+        main = self.plans[next(name for name, s in self.streams.items() if s.counts_epoch)]
+        self.samples, self.batch = table.drawn_by(main), main.batch
         self.threads = cores.loader
         self.bad = BadFiles()
         self.watch = Watch({})
