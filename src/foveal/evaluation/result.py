@@ -86,7 +86,7 @@ def table(results: Sequence[Result]) -> RenderableType:
     trivial = dict.fromkeys(r.trivial for r in results if r.baselines)
     for name in trivial:
         some = [r for r in results if r.baselines and r.trivial == name]
-        parts += [*([Text("")] if parts else []), _accuracy_table(some), _notes(some[0])]
+        parts += [*([Text("")] if parts else []), _accuracy_table(some), _notes(some)]
     if figures:
         parts += [Text(""), _health_table(figures)]
     unreadable = _unreadable(results)
@@ -165,10 +165,11 @@ def difference_text(
     return text
 
 
-def _notes(r: Result) -> Text:
-    about = r.configuration
+def _notes(results: Sequence[Result]) -> Text:
+    about = results[0].configuration
     data = about.get("data", {})
-    line = f"% of {r.n:,} test pictures"
+    shares = all(r.unit == "share" for r in results)
+    line = f"{'' if shares else 'shares in '}% of {results[0].n:,} test pictures"
     if data:
         classes = f"{about['classes']} classes, " if "classes" in about else ""
         line += f" ({classes}{data['train']['n']:,} training pictures)"
