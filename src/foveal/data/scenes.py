@@ -22,7 +22,7 @@ from foveal.data.files import FileSource
 from foveal.data.images import read_bytes
 from foveal.data.nyu import is_nyu, open_nyu
 from foveal.data.sources import Source
-from foveal.data.voc import voc_splits
+from foveal.data.voc import listed_names, voc_splits
 from foveal.errors import BadImage, FovealError
 
 VOID = 255
@@ -197,23 +197,14 @@ def _has_pictures(folder: Path, kind: str) -> None:
 def _open_voc(text: str, folder: Path, kind: str) -> tuple[VocScenes, VocScenes]:
     _has_pictures(folder, kind)
     lists = [folder / "ImageSets" / "Segmentation" / f"{part}.txt" for part in ("train", "val")]
-    for path in lists:
-        if not path.is_file():
-            raise FovealError(f"{path} is missing", hint=_LAYOUTS[kind])
+    ids = [listed_names(path, _LAYOUTS[kind]) for path in lists]
     own = folder / "classes.txt"
     things = list(VOC_CLASSES)
     if own.is_file():
         lines = own.read_text(encoding="utf-8").splitlines()
         things = [line.strip() for line in lines if line.strip()]
-    train, val = (VocScenes(f"{text}/{p.stem}", folder, _ids(p), things) for p in lists)
+    train, val = (
+        VocScenes(f"{text}/{path.stem}", folder, names, things)
+        for path, names in zip(lists, ids, strict=True)
+    )
     return train, val
-
-
-def _ids(path: Path) -> list[str]:
-    """First word of every line: lists of one class have a second."""
-    ids = [
-        line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
-    ]
-    if not ids:
-        raise FovealError(f"{path} lists no pictures", hint="one name a line, without .jpg")
-    return ids

@@ -156,14 +156,7 @@ def open_voc(
         FovealError: See ``voc_splits``; an object's class is not among ``classes``.
     """
     listed = root / "ImageSets" / "Main" / f"{part}.txt"
-    if not listed.is_file():
-        raise _wrong(f"{listed} does not exist")
-    names = [line.split()[0] for line in listed.read_text("utf-8").splitlines() if line.strip()]
-    if not names:
-        raise _wrong(f"{listed} lists no pictures")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _wrong(f"{listed} lists {twice} more than once")
+    names = listed_names(listed)
     objects = [read_annotation(root / "Annotations" / f"{name}.xml") for name in names]
     found = sorted({each.name for some in objects for each in some})
     if not found:
@@ -179,6 +172,23 @@ def open_voc(
         raise _wrong(f"{paths[0]} does not exist, nor does any other picture that {listed} lists")
     source = VocSource(f"{root} ({part})", paths, names, objects, classes or found)
     return peeked(source, channels)
+
+
+def listed_names(path: Path, layout: str = LAYOUT) -> list[str]:
+    """The pictures of a list: the first word of every line (lists of one class have a second).
+
+    Raises:
+        FovealError: It is not there, empty, or names a picture twice.
+    """
+    if not path.is_file():
+        raise _wrong(f"{path} does not exist", layout)
+    names = [line.split()[0] for line in path.read_text("utf-8").splitlines() if line.strip()]
+    if not names:
+        raise _wrong(f"{path} lists no pictures", layout)
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _wrong(f"{path} lists {twice} more than once", layout)
+    return names
 
 
 def read_annotation(path: Path) -> list[VocObject]:
@@ -223,5 +233,5 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(f"{name}.txt" for name in names) or "no list of pictures"
 
 
-def _wrong(message: str) -> FovealError:
-    return FovealError(message, hint=f"VOC's layout: {LAYOUT}")
+def _wrong(message: str, layout: str = LAYOUT) -> FovealError:
+    return FovealError(message, hint=f"VOC's layout: {layout}")
