@@ -10,6 +10,8 @@ Legend: N training samples, Q test samples, D features, C classes, K costs, S dr
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +68,16 @@ def svm_lowshot(bench: Bench) -> list[Result]:
         empty = (bench.train.classes or [])[int(positives_C.argmin())]
         raise FovealError(f"no training picture of {bench.train.root} counts as {empty}",
                           hint="--protocol svm leaves such a class out")  # fmt: skip
+    # Once for all k: the axes of raw pixels take longer than most fits.
+    inputs = {
+        which: cache(partial(normalised, bench, split, which == "pixels"))
+        for which, split in splits.items()
+    }
     results = []
     for k in shots:
         value, resampled, chosen = {}, {}, {}
         for which, split in splits.items():
-            scores_SQC, about = _scores(bench, split, which == "pixels", k, marks)
+            scores_SQC, about = _scores(bench, split, inputs[which], k, marks)
             maps = [_mean_ap(scores, marks) for scores in scores_SQC]
             value[which] = float(np.mean(maps))
             resampled[which] = np.mean([
@@ -125,13 +132,17 @@ def drawn(
 
 
 def _scores(
-    bench: Bench, split: Split, pixels: bool, k: int, marks_QC: NDArray[np.int8]
+    bench: Bench,
+    split: Split,
+    inputs: Callable[[], tuple[Tensor, Tensor, str]],
+    k: int,
+    marks_QC: NDArray[np.int8],
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """Scores of the test pictures by every draw's SVMs [S, Q, C], kept with the features."""
 
     def make(path: Path) -> dict[str, Any]:
         with compute_threads(bench.device), torch.no_grad():
-            train_x, test_x, normalisation = normalised(bench, split, pixels)
+            train_x, test_x, normalisation = inputs()
             sign = signs(bench.marks(bench.train, split.train))
             draws = []
             for draw in range(DRAWS):
