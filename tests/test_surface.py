@@ -16,8 +16,8 @@ SURFACE = {
         "--init",
     },
     "evaluate": {
-        "run_or_file", "changes", "--data", "--protocol", "--k", "--select", "--seed",
-        "--finetune", "--json",
+        "run_or_file", "changes", "--data", "--protocol", "--suite", "--k", "--select", "--labels",
+        "--tuning", "--seed", "--finetune", "--json",
     },
     "compare": {"runs", "--out", "--json"},
     "embed": {"run_or_file", "--data", "--out"},

@@ -121,14 +121,30 @@ def evaluate(
     changes: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KEY=VALUE]...", help="Settings of protocols on scenes, e.g. epochs=8."
+            metavar="[KEY=VALUE]...",
+            help="Settings of protocols that train: fine-tuning, and those on scenes; epochs=10.",
         ),
     ] = None,
-    protocol: Annotated[str, typer.Option(help="Comma-separated protocols.")] = "knn,linear,health",
+    protocol: Annotated[
+        str | None, typer.Option(help="Comma-separated protocols; knn,linear,health if not said.")
+    ] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="Protocols by name: goyal, simclr or doom.")
+    ] = None,
     k: Annotated[int, typer.Option(min=1, help="Neighbours of kNN.")] = 20,
     select: Annotated[
         str, typer.Option(help="svm_lowshot: cv, or oracle (costs chosen on the test pictures).")
     ] = "cv",
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Of fewlabels: shares, numbers a class, files of names; 0.01,0.1 if not said."
+        ),
+    ] = None,
+    tuning: Annotated[
+        str | None,
+        typer.Option(help="How to fine-tune: small (if not said), vissl, simclr, deepercluster."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of splits, baselines and intervals.")] = 0,
     finetune: Annotated[
         bool, typer.Option("--finetune", help="Train the network too (protocols on scenes).")
@@ -139,9 +155,12 @@ def evaluate(
     from foveal.evaluation.result import table
     from foveal.verbs import evaluate as run
 
-    names = [name.strip() for name in protocol.split(",") if name.strip()]
-    given = [*(changes or []), *(["finetune=true"] if finetune else [])]
-    results = run(run_or_file, data, protocols=names, k=k, seed=seed, select=select, changes=given)
+    results = run(
+        run_or_file, data, protocols=protocol and _names(protocol), suite=suite, k=k, seed=seed,
+        select=select, labels=labels and _names(labels), tuning=tuning,
+        changes=[*(changes or []), *(["finetune=true"] if finetune else [])],
+        console=_console(), quiet=False,
+    )  # fmt: skip
     _print([r.to_json() for r in results] if as_json else table(results), as_json)
 
 
@@ -274,8 +293,9 @@ def doom(
     """Render pictures of the Doom world, with labels to measure by (needs foveal[worlds])."""
     from foveal.verbs import make_doom
 
-    names = tuple(name.strip() for name in what.split(",") if name.strip())
-    for made in make_doom(out, what=names, size=size, seed=seed, progress=_say).values():
+    for made in make_doom(
+        out, what=tuple(_names(what)), size=size, seed=seed, progress=_say
+    ).values():
         _say(str(made))
 
 
@@ -316,6 +336,11 @@ def _console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True)
+
+
+def _names(text: str) -> list[str]:
+    """What stands between commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _say(text: str) -> None:

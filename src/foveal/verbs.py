@@ -10,6 +10,7 @@ from foveal.backbones.encoder import Encoder
 from foveal.data.scan import scan as scan
 from foveal.engine.dataspeed import bench_data as bench_data
 from foveal.engine.pretrain import Trained, Wish, train
+from foveal.errors import FovealError
 from foveal.recipe import Recipe, parse_overrides
 
 if TYPE_CHECKING:
@@ -119,11 +120,16 @@ def evaluate(
     run_or_file: str | Path | Encoder,
     data: Any,
     *,
-    protocols: Sequence[str] = ("knn", "linear", "health"),
+    protocols: Sequence[str] | None = None,
+    suite: str | None = None,
     seed: int = 0,
     k: int = 20,
     select: str = "cv",
+    labels: Sequence[str | float] | None = None,
+    tuning: str | None = None,
     changes: Mapping[str, Any] | Sequence[str] = (),
+    console: Console | None = None,
+    quiet: bool = True,
 ) -> list[Result]:
     """Measures a network on labelled pictures, beside random initialisation and raw pixels.
 
@@ -132,24 +138,40 @@ def evaluate(
         data: Labelled pictures: ``train/`` and ``test/`` (or ``val/``) class folders, or class
             folders alone, of which a fifth is then held out. Scenes for the protocols that
             measure every pixel.
-        protocols: Any of ``foveal.evaluation.protocols.PROTOCOLS`` and ``ON_SCENES``.
+        protocols: Any of ``foveal.evaluation.protocols.PROTOCOLS`` and ``ON_SCENES``; None: kNN,
+            linear and health.
+        suite: Instead, a list of them by name, of ``foveal.evaluation.suites.SUITES``.
         seed: Of the random initialisation where the file does not say, of splits and intervals.
         k: Neighbours of kNN.
         select: What ``svm_lowshot`` chooses its costs on: training pictures (``cv``), or the test
             pictures as its paper does (``oracle``, and the metric says so).
-        changes: Settings of protocols on scenes, ``{"finetune": True}`` or ``["epochs=8"]``.
+        labels: For ``fewlabels``: shares (``"0.01"``), numbers a class (``"13"``) and files of
+            names, one subset each; None: 1 % and 10 %.
+        tuning: How networks are fine-tuned, of ``foveal.evaluation.tuning.TUNINGS``; None: small.
+        changes: Settings of protocols that train: values of that recipe, and of the protocols on
+            scenes; nested (``{"finetune": True}``) or as ``["epochs=8", "optimiser.lr=0.1"]``.
+        console: Where the progress of fine-tuning is written; None is standard error.
+        quiet: Write nothing.
 
     Returns:
         One result per protocol and metric; also written to ``RUN/results``, and into the report.
     """
     from foveal.evaluation.run import evaluate as run_protocols
+    from foveal.evaluation.suites import Suite, get_suite
     from foveal.report.page import write_report
 
     if not isinstance(changes, Mapping):
         changes = parse_overrides(changes)
+    if suite is not None and protocols is not None:
+        raise FovealError(
+            "a suite is a list of protocols: give one of the two", hint="--suite doom"
+        )
+    chosen = Suite() if suite is None else get_suite(suite)
     results = run_protocols(
-        run_or_file, data, protocols=protocols, seed=seed, k=k, select=select, changes=changes
-    )
+        run_or_file, data, protocols=protocols or chosen.protocols, seed=seed, k=k, select=select,
+        labels=labels or chosen.labels, tuning=tuning or chosen.tuning, changes=changes,
+        console=console, quiet=quiet,
+    )  # fmt: skip
     if not isinstance(run_or_file, Encoder) and (Path(run_or_file) / "recipe.json").is_file():
         write_report(run_or_file)
     return results

@@ -18,6 +18,7 @@ from foveal.errors import FovealError
 from foveal.evaluation.protocols import PROTOCOLS
 from foveal.evaluation.run import evaluate
 from foveal.evaluation.side_by_side import compare
+from foveal.evaluation.tuning import Tuning
 from foveal.exporting.weights import save_encoder
 from foveal.recipe import Network, Recipe
 from foveal.report.compare_page import write_compare_page
@@ -55,7 +56,10 @@ def runs(tmp_path_factory):
     data = _data(root / "data.npz")
     found = [_run(root / "a", 0), _run(root / "b", 1)]
     for run in found:
-        evaluate(run, data, protocols=[p for p in PROTOCOLS if p != "clusters"])
+        evaluate(
+            run, data, protocols=[p for p in PROTOCOLS if p != "clusters"], labels=[5],
+            tuning=Tuning(epochs=1),
+        )  # fmt: skip
     return found
 
 
@@ -161,7 +165,7 @@ def test_another_view_of_the_pictures_is_told(tmp_path, runs):
     assert len(next(t for t in found.tables if t.protocol == "knn").rows) == 2
     assert any("a 16 px of 3 channels" in w and "c 20 px" in w for w in found.warnings)
     knn = next(t for t in found.tables if t.protocol == "knn")
-    assert [side for side, _ in knn.pixels()] == [16, 20]
+    assert [name for name, _ in knn.beside()] == ["raw pixels, 16 px", "raw pixels, 20 px"]
 
 
 def test_a_run_with_labels_is_the_yardstick_and_no_contestant(tmp_path, runs, copies):

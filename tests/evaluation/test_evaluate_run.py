@@ -20,6 +20,7 @@ from foveal.evaluation.features import Store, encoder_features, frozen, weights_
 from foveal.evaluation.protocols import PROTOCOLS, get_protocol
 from foveal.evaluation.result import Result, table
 from foveal.evaluation.run import evaluate
+from foveal.evaluation.tuning import Tuning
 from foveal.exporting.weights import save_encoder
 from foveal.recipe import Recipe
 from foveal.views.presets import center_view
@@ -130,7 +131,7 @@ def test_evaluation_changes_nothing_of_the_encoder(data):
     encoder.trunks[0].eval()
     modes = {name: m.training for name, m in encoder.named_modules()}
     state = {name: v.clone() for name, v in encoder.state_dict().items()}
-    evaluate(encoder, data, protocols=list(PROTOCOLS))
+    evaluate(encoder, data, protocols=list(PROTOCOLS), labels=[5], tuning=Tuning(epochs=1))
     assert {name: m.training for name, m in encoder.named_modules()} == modes
     for name, value in encoder.state_dict().items():
         assert torch.equal(value, state[name]), name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,13 +28,12 @@ def build_optimisers(method: Method, recipe: Recipe) -> dict[str, torch.optim.Op
             f"{type(method).__name__} names optimisers {sorted(wanted)} in its streams and "
             f"{sorted(groups)} in its parameter groups"
         )
-    return {
-        name: _build(
-            [g for group in groups[name] for g in _torch_groups(group, recipe.optimiser)],
-            recipe.optimiser,
-        )
-        for name in sorted(groups)
-    }
+    return {name: build_optimiser(groups[name], recipe.optimiser) for name in sorted(groups)}
+
+
+def build_optimiser(groups: Sequence[Group], spec: Optimiser) -> torch.optim.Optimizer:
+    """One optimiser over some groups of parameters."""
+    return _build([g for group in groups for g in _torch_groups(group, spec)], spec)
 
 
 def _torch_groups(group: Group, spec: Optimiser) -> list[dict[str, Any]]:

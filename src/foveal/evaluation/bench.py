@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from foveal.backbones.encoder import Encoder
 from foveal.data.sources import Source
 from foveal.data.voc import VocSource
+from foveal.engine.screen import ProgressScreen
 from foveal.errors import FovealError
 from foveal.evaluation.baselines import BN_PICTURES, PIXEL_SIZE, pixels_of_view, random_init
 from foveal.evaluation.features import (
@@ -26,9 +28,14 @@ from foveal.evaluation.features import (
     view_features,
     weights_digest,
 )
+from foveal.evaluation.tuning import Tuning
 from foveal.metrics.bootstrap import LEVEL, RESAMPLES
+from foveal.recipe import Labels
 from foveal.views.presets import center_view, whole_view
 from foveal.views.spec import View
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 NAMED = 100  # unreadable files named in a result; embed and scan name all
 
@@ -54,6 +61,11 @@ class Bench:
         k: Neighbours of kNN.
         select: What few-shot SVMs choose on: ``cv`` (training pictures) or ``oracle`` (the test).
         model: What the user calls the encoder.
+        labels: Which labels ``fewlabels`` may see, one entry a subset.
+        tuning: How networks are fine-tuned.
+        results: Where results are kept, None: nowhere.
+        console: Where progress is shown; None is standard error.
+        quiet: Show nothing.
     """
 
     encoder: Encoder
@@ -65,6 +77,15 @@ class Bench:
     k: int = 20
     select: str = "cv"
     model: str = "encoder"
+    labels: tuple[Labels, ...] = (Labels(share=0.01), Labels(share=0.1))
+    tuning: Tuning = field(default_factory=Tuning)
+    results: Path | None = None
+    console: Console | None = None
+    quiet: bool = True
+
+    def screen(self) -> ProgressScreen:
+        """Shows what takes long."""
+        return ProgressScreen(self.console, quiet=self.quiet)
 
     @property
     def classes(self) -> int:

@@ -10,6 +10,7 @@ from foveal.evaluation.bench import Bench
 from foveal.evaluation.clusters import clusters
 from foveal.evaluation.compare import compared
 from foveal.evaluation.episodes import episodes
+from foveal.evaluation.finetune import fewlabels, finetune
 from foveal.evaluation.health import health
 from foveal.evaluation.knn import knn
 from foveal.evaluation.linear import linear
@@ -70,8 +71,13 @@ PROTOCOLS: dict[str, Callable[[Bench], list[Result]]] = {
     "episodes": episodes,
     "clusters": clusters,
     "health": health,
+    "fewlabels": fewlabels,
+    "finetune": finetune,
 }
 """By name; every one takes a bench and returns its results."""
+
+TUNED = ("fewlabels", "finetune")
+"""Those that train a copy of the network, by the settings of ``foveal.evaluation.tuning``."""
 
 SEVERAL = ("svm", "svm_lowshot", "health")
 """Those that take pictures of several classes."""

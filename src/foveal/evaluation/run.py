@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foveal.backbones.encoder import Encoder
 from foveal.core.files import read_json, write_json
@@ -15,12 +16,16 @@ from foveal.engine.runfolder import RunFolder
 from foveal.errors import FovealError
 from foveal.evaluation.bench import Bench
 from foveal.evaluation.features import Store, on_accelerator
+from foveal.evaluation.finetune import parse_labels
 from foveal.evaluation.on_scenes import ON_SCENES, on_scenes, scene_settings
-from foveal.evaluation.protocols import check_fits, get_protocol
+from foveal.evaluation.protocols import TUNED, check_fits, get_protocol
 from foveal.evaluation.result import Result
+from foveal.evaluation.suites import DEFAULT, LABELS
+from foveal.evaluation.tuning import Tuning, get_tuning
 from foveal.exporting.weights import load_encoder, read_about
 
-DEFAULT = ("knn", "linear", "health")
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def evaluate(
@@ -31,7 +36,11 @@ def evaluate(
     seed: int = 0,
     k: int = 20,
     select: str = "cv",
+    labels: Sequence[str | float] = LABELS,
+    tuning: str | Tuning = "small",
     changes: Mapping[str, Any] | None = None,
+    console: Console | None = None,
+    quiet: bool = True,
 ) -> list[Result]:
     """Measures a network beside random initialisation and raw pixels or a trivial prediction.
 
@@ -48,7 +57,12 @@ def evaluate(
         seed: Of splits, intervals and, where the file does not say, the random initialisation.
         k: Neighbours of kNN.
         select: ``cv``, or ``oracle``: ``svm_lowshot`` chooses on the test pictures.
-        changes: Settings of the protocols on scenes, e.g. ``{"finetune": True, "epochs": 8}``.
+        labels: See ``parse_labels``.
+        tuning: How networks are fine-tuned: a recipe or its name.
+        changes: Settings of the protocols that train: values of the recipe of that name, and of
+            those on scenes, e.g. ``{"finetune": True, "epochs": 8}``.
+        console: Where the progress of fine-tuning is shown; None is standard error.
+        quiet: Show nothing.
 
     Raises:
         FovealError: An unknown protocol or choice, data without labels, a network that evaluation
@@ -59,11 +73,15 @@ def evaluate(
     names = list(dict.fromkeys(protocols))
     steps = {name: get_protocol(name) for name in names if name not in ON_SCENES}
     settings = {name: scene_settings(name, changes) for name in names if name in ON_SCENES}
-    if changes and not settings:
+    tuned = any(name in TUNED for name in names)
+    if changes and not settings and not tuned:
         raise FovealError(
             f"{', '.join(names)} have no settings ({', '.join(changes)})",
-            hint=f"these have: {', '.join(ON_SCENES)}",
+            hint=f"these have: {', '.join([*TUNED, *ON_SCENES])}",
         )
+    if not isinstance(tuning, Tuning):
+        tuning = get_tuning(tuning, changes if tuned else None)
+    subsets = parse_labels([str(value) for value in labels], seed)
     folder = run_of(run_or_file)
     kept = None if isinstance(run_or_file, Encoder) else results_folder(run_or_file)
     encoder = encoder_of(run_or_file)
@@ -75,7 +93,8 @@ def evaluate(
             train, test = load_splits(data, seed=seed, channels=encoder.channels)
             bench = Bench(
                 encoder, train, test, store, seed=seed, init_seed=init_seed, k=k, select=select,
-                model=model,
+                model=model, labels=subsets, tuning=tuning, results=kept, console=console,
+                quiet=quiet,
             )  # fmt: skip
             for name in steps:
                 check_fits(name, bench)
@@ -88,7 +107,8 @@ def evaluate(
             else:
                 found = steps[name](bench)
             if kept is not None:
-                _keep(kept / f"{found[0].protocol}.json", found)
+                for protocol, some in groupby(found, lambda r: r.protocol):
+                    _keep(kept / f"{protocol}.json", list(some))
             results += found
     return results
 

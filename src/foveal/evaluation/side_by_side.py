@@ -16,7 +16,7 @@ from foveal.core.files import read_json
 from foveal.engine.runfolder import RunFolder
 from foveal.errors import FovealError
 from foveal.evaluation.features import weights_digest
-from foveal.evaluation.result import WORDS, Result
+from foveal.evaluation.result import TRIVIAL, WORDS, Result
 from foveal.exporting.weights import load_encoder, read_about
 from foveal.methods import get_method
 from foveal.metrics.bootstrap import unpaired_difference
@@ -30,8 +30,8 @@ _OWN = {
 # What a probe found for itself; everything else under ``chosen`` is a setting of it.
 _FOUND = {
     "l2", "l2_tried", "iterations", "held_out_accuracy", "lr", "weight_decay", "normalisation",
-    "cost_per_class", "held_out_ap_per_class", "ap_per_class", "cost_per_draw_and_class", "cost",
-    "mean_by_cost", "draws", "min", "max", "std",
+    "last_loss", "unreadable", "cost_per_class", "held_out_ap_per_class", "ap_per_class",
+    "cost_per_draw_and_class", "cost", "mean_by_cost", "draws", "min", "max", "std",
 }  # fmt: skip
 _WHERE = {"name", "file"}  # the same pictures may lie elsewhere
 _WORDS = {
@@ -110,13 +110,14 @@ class Table:
             f"{classes}seed {about['seed']}"
         )
 
-    def pixels(self) -> list[tuple[int, dict[str, Any]]]:
-        """(side in pixels, baseline) of raw pixels, once for every side among the networks."""
-        found: dict[int, dict[str, Any]] = {}
+    def beside(self) -> list[tuple[str, dict[str, Any]]]:
+        """What no network took part in, by name; raw pixels once for every side of theirs."""
+        found: dict[str, dict[str, Any]] = {}
         for row in self.rows:
-            base = row.result.baselines.get("pixels")
-            if base is not None:
-                found.setdefault(row.result.configuration["pixels"]["size"], base)
+            name, about = row.result.trivial, row.result.configuration
+            if name is not None:
+                side = f", {about['pixels']['size']} px" if name == "pixels" else ""
+                found.setdefault(TRIVIAL[name] + side, row.result.baselines[name])
         return sorted(found.items())
 
 

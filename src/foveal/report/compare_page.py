@@ -25,7 +25,7 @@ def write_compare_page(found: Comparison, out: str | Path) -> Path:
     body = (
         f"{_STYLE}<h1>Runs side by side</h1>{_runs(found)}{warnings}{tables}"
         f'<p class="note">{escape(NOTE)} In the drawings: dot and line, the run and its interval; '
-        "ring, its network at random initialisation; dashes, raw pixels.</p>"
+        "ring, random init; dashes, raw pixels or a prediction that looks at nothing.</p>"
     )
     write_text(Path(out), document("foveal: runs side by side", body))
     return Path(out)
@@ -53,9 +53,10 @@ def _table(table: Table) -> str:
     heads = ["trained", "random init", "over random init", "to the best"]
     heads += ["to labels"] if labels else []
     rows = "".join(_row(row, axis, labels) for row in table.rows)
-    for side, base in table.pixels():
+    for name, base in table.beside():
+        shown = with_interval(base, table.about.unit)
         rows += (
-            f'<tr><td>raw pixels, {side} px</td><td class="n">{with_interval(base)}</td>'
+            f'<tr><td>{escape(name)}</td><td class="n">{shown}</td>'
             f"<td colspan={len(heads) - 1}></td><td></td></tr>"
         )
     head = f"<tr><th>run</th>{_heads(heads)}<th>{axis.scale()}</th></tr>"
@@ -90,8 +91,8 @@ class _Axis:
     def __init__(self, table: Table) -> None:
         self.unit = "%" if table.about.unit == "share" else table.about.unit
         self.factor = 100 if self.unit == "%" else 1
-        self.pixels = [base["value"] for _, base in table.pixels()]
-        values = list(self.pixels)
+        self.beside = [base["value"] for _, base in table.beside()]
+        values = list(self.beside)
         for row in table.rows:
             start = row.result.baselines.get("random_init")
             values += [row.result.value, *(row.result.interval or ())]
@@ -121,7 +122,7 @@ class _Axis:
         parts = [
             f'<line x1="{self.at(p):.1f}" x2="{self.at(p):.1f}" y1="0" y2="{_HEIGHT}" '
             'stroke="#5d6670" stroke-dasharray="2 3"/>'
-            for p in self.pixels
+            for p in self.beside
         ]
         parts.append(
             f'<line x1="{self.at(low):.1f}" x2="{self.at(high):.1f}" y1="{y}" y2="{y}" '

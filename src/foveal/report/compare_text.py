@@ -14,9 +14,9 @@ from foveal.evaluation.side_by_side import Comparison, Entry, Table
 
 NOTE = (
     "Shares in %, with [95 % interval over test pictures]. Over random init: the same network "
-    "untrained, paired on the same pictures. To the best, to labels: as if on other pictures, "
-    "which is too wide rather than too narrow; = says that it holds 0. The spread between training "
-    "seeds is in none of them."
+    "untrained (fine-tuned: the same training from there), paired on the same pictures. To the "
+    "best, to labels: as if on other pictures, which is too wide rather than too narrow; = says "
+    "that it holds 0. The spread between training seeds is in none of them."
 )
 
 
@@ -72,8 +72,8 @@ def _text_table(table: Table) -> TextTable:
             *([_to(row.to_labels, unit, higher)] if labels else []),
         ]
         shown.add_row(row.entry.name + (" (labels)" if row.entry.labels else ""), *cells)
-    for side, base in table.pixels():
-        shown.add_row(f"raw pixels, {side} px", share_text(base))
+    for name, base in table.beside():
+        shown.add_row(name, share_text(base, unit=unit))
     return shown
 
 

@@ -116,7 +116,8 @@ def _results(folder: RunFolder) -> str:
             f'<th class="n">pictures</th><th>of</th></tr>{"".join(rows)}</table>'
             '<p class="note">In brackets the 95 % interval over test pictures (bootstrap). '
             "Random init: the same network with drawn weights, its batch-norm statistics "
-            "estimated on the training pictures.</p>"
+            "estimated on the training pictures. Of a fine-tuned row: the same training from that "
+            "start.</p>"
         )
     if health:
         text += (

@@ -1,0 +1,59 @@
+"""Protocols that belong together, by name: ``foveal evaluate RUN --data DATA --suite simclr``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from foveal.errors import FovealError
+from foveal.recipe import nearest
+
+DEFAULT = ("knn", "linear", "health")
+LABELS = ("0.01", "0.1")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A list of protocols with their options; what the user says goes before them.
+
+    Attributes:
+        protocols: In the order they are run, the quick ones first.
+        labels: Of ``fewlabels``.
+        tuning: How networks are fine-tuned.
+        about: Whose protocols they are, and what of theirs is not among them.
+    """
+
+    protocols: tuple[str, ...] = DEFAULT
+    labels: tuple[str, ...] = LABELS
+    tuning: str = "small"
+    about: str = ""
+
+
+SUITES = {
+    "goyal": Suite(
+        ("svm", "svm_lowshot", "sgd"),
+        about="Goyal et al., ICCV 2019: SVMs on frozen features, low-shot too, and linear "
+        "classifiers by SGD. Normals need scenes: --protocol normals. Detection and navigation are "
+        "not here.",
+    ),
+    "simclr": Suite(
+        ("linear", "sgd", "fewlabels", "finetune"),
+        about="Chen et al., SimCLR, ICML 2020, sections 2 and 6: linear evaluation, 1 % and 10 % "
+        "of the labels, and transfer by fine-tuning. At the paper's scale: --tuning simclr.",
+    ),
+    "doom": Suite(
+        ("knn", "linear", "ridge", "sgd", "svm", "svm_lowshot", "retrieval", "episodes",
+         "clusters", "health", "fewlabels", "finetune"),
+        about="Everything that can be measured on pictures of one class each.",
+    ),
+}  # fmt: skip
+
+
+def get_suite(name: str) -> Suite:
+    """A suite by name.
+
+    Raises:
+        FovealError: There is none; names the nearest.
+    """
+    if name not in SUITES:
+        raise FovealError(f"there is no suite '{name}'", hint=nearest(name, list(SUITES)))
+    return SUITES[name]
