@@ -8,17 +8,15 @@ from __future__ import annotations
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from foveal.errors import FovealError
 from foveal.metrics.average_precision import average_precision
 from foveal.metrics.bootstrap import RESAMPLES, resampled_counts
+from foveal.metrics.weighted_ap import FORMS, weighted_aps
 
 ClassForm: TypeAlias = Literal["raw", "envelope", "eleven_point"]
 """The forms of average precision that are used over classes (``average_precision``)."""
-
-_FORMS = ("raw", "envelope", "eleven_point")
 
 
 def class_aps(
@@ -70,60 +68,8 @@ def resampled_mean_ap(
     for some, counts in resampled_counts(len(scores_QC), seed=seed, resamples=resamples):
         per_class = np.empty((len(ranked), len(some)))
         for row, (order, positive, last) in zip(per_class, ranked, strict=True):
-            _weighted_aps(order, positive, last, counts, _FORMS.index(form), row)
+            total = counts[:, order[positive]].sum(1, dtype=np.int64)
+            weighted_aps(order, positive, last, counts, total, FORMS.index(form), row)
         n = (~np.isnan(per_class)).sum(0)
         out[some] = np.where(n > 0, np.nansum(per_class, 0) / np.maximum(n, 1), np.nan)
     return out + (np.nanmean(class_aps(scores_QC, marks_QC, form=form)) - np.nanmean(out))
-
-
-@njit(nogil=True, cache=True)
-def _weighted_aps(
-    order: NDArray[np.int64],
-    positive: NDArray[np.bool_],
-    last: NDArray[np.bool_],
-    counts_RQ: NDArray[np.uint16],
-    form: int,
-    out_R: NDArray[np.float64],
-) -> None:
-    """Average precision of one class where every picture counts so many times.
-
-    One pass from the lowest score to the highest, so that the best precision at a recall or above
-    is known when it is needed.
-    """
-    for r in range(len(counts_RQ)):
-        counts = counts_RQ[r]
-        right = taken = 0
-        for i in range(len(order)):
-            n = counts[order[i]]
-            taken += n
-            right += n if positive[i] else 0
-        total = right
-        if total == 0:
-            out_R[r] = np.nan
-            continue
-        best = area = 0.0
-        i = len(order) - 1
-        while i >= 0:
-            # All pictures of one score are one rank: its precision, then how much it recalled.
-            right_here, taken_here = right, taken
-            while True:
-                n = counts[order[i]]
-                taken -= n
-                right -= n if positive[i] else 0
-                i -= 1
-                if i < 0 or last[i]:
-                    break
-            if right == right_here:
-                continue
-            precision = right_here / taken_here
-            best = max(best, precision)
-            if form == 0:
-                area += (right_here - right) * precision
-            elif form == 1:
-                area += (right_here - right) * best
-            else:
-                area += (10 * right_here // total - 10 * right // total) * best
-        if form == 2:
-            out_R[r] = (area + best) / 11  # recall 0
-        else:
-            out_R[r] = area / total
