@@ -163,7 +163,12 @@ class Recipe(_Frozen):
         description="learn from so many, drawn by the seed; fewer are part of more",
     )
     seed: int = Field(0, ge=0)
-    channels: int | None = Field(None, description="1 or 3; None: as the pictures are")
+    channels: int | None = Field(
+        None, ge=1, description="of the pictures as they are read; None: as most of them are"
+    )
+    bits: Literal[8, 16] | None = Field(
+        None, description="a channel; 16 reads pictures of 8 too; None: 16 where some are found"
+    )
     max_bad: float = Field(0.02, ge=0, le=1, description="largest share of unreadable files")
     init: str | None = Field(None, description="weights to start from: a file, a run, timm/NAME")
     init_min_share: float = Field(0.95, ge=0, le=1, description="share that must match")

@@ -9,7 +9,8 @@ import zoo
 from PIL import Image
 
 from foveal.data import images
-from foveal.data.images import decode, read_bytes, with_channels
+from foveal.data.images import decode, read_bytes
+from foveal.data.picture import with_channels
 from foveal.errors import BadImage
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -192,8 +193,6 @@ def test_cut_files_are_called_truncated(kind, share):
         (b"PK\x03\x04" + bytes(50), "not_a_picture", "archive"),
         (zoo.bomb_png(), "bomb", "50000 x 50000"),
         (zoo.bomb_gif(), "bomb", "bomb"),
-        (zoo.deep_png(), "depth", "16 bits a channel"),
-        (zoo.encoded(Image.new("I;16", (5, 5), 9), "TIFF"), "depth", "16 bits a channel"),
         (zoo.encoded(Image.new("F", (5, 5), 0.1), "TIFF"), "depth", "32 bits a channel"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "damaged", "no chunk"),
         (b"GIF89a\x05", "truncated", "middle"),
@@ -204,17 +203,6 @@ def test_each_kind_has_its_reason(data, kind, words):
     error = wrong(data)
     assert error.kind == kind
     assert words in error.message
-
-
-def test_a_tiff_of_many_channels_is_refused_by_name():
-    entries = [(256, 4), (257, 4), (258, 8), (259, 1), (262, 1), (273, 200), (277, 7), (279, 112)]
-    data = b"II*\x00\x08\x00\x00\x00" + len(entries).to_bytes(2, "little")
-    for tag, value in entries:
-        data += (
-            tag.to_bytes(2, "little") + b"\x04\x00\x01\x00\x00\x00" + value.to_bytes(4, "little")
-        )
-    error = wrong(data.ljust(320, b"\0"))
-    assert error.kind == "depth" and "7 channels" in error.message
 
 
 def test_overwritten_data_are_found(picture):

@@ -252,7 +252,9 @@ def test_what_is_said_where_there_is_nothing(tmp_path):
     refused(tmp_path / "d.txt", "not a UTF-8 text file")
     refused(7, "cannot read pictures from int")
     refused([], "is empty")
-    refused(np.zeros((2, 4, 4, 3), np.uint8), "channels=2", channels=2)
+    refused(np.zeros((2, 4, 4, 3), np.uint8), "and 2 are asked for", channels=2)
+    refused(np.zeros((2, 4, 4, 3), np.uint8), "channels=0", channels=0)
+    refused(np.zeros((2, 4, 4, 3), np.uint8), "bits=12", bits=12)
 
 
 def test_what_is_said_about_wrong_arrays(tmp_path):

@@ -171,3 +171,7 @@ def test_without_colour():
     assert plain.needs_colour() == []
     assert plain.jitter.brightness == 0.4 and plain.solarise == 0.2 and plain.blur == view.blur
     assert View(size=8).without_colour() == View(size=8)
+    off = view.colour_off()
+    assert off == ["jitter.saturation=0", "jitter.hue=0", "grey=0.0"]
+    drop = View(size=8, channel_drop=ChannelDrop(), projection=0.5)
+    assert drop.colour_off() == ["projection=0.0", "channel_drop=null"]

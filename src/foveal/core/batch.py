@@ -21,7 +21,8 @@ class StreamBatch:
     """One rank's part of one stream's batch.
 
     Attributes:
-        views: By name, uint8 [B, H, W, C]; tiled views [B, T, H, W, C].
+        views: By name, uint8 [B, H, W, C]; tiled views [B, T, H, W, C]. Of pictures of 16 bits
+            float32 in [0, 1].
         table: By view name, the rows that made it, float32 [B, P, K] (``foveal.views.table``).
         index: Row of the sample table, int64 [B].
         position: Position in the stream, int64 [B]; always on the CPU, where draws are keyed by it.
@@ -120,7 +121,10 @@ Batch: TypeAlias = dict[str, StreamBatch]
 
 
 def as_images(pixels: Tensor) -> Tensor:
-    """uint8 [..., H, W, C] -> float32 [..., C, H, W] in [0, 1]; the memory stays channels last."""
+    """Pixels [..., H, W, C] -> float32 [..., C, H, W] in [0, 1]; the memory stays channels last.
+
+    uint8 is divided by 255; float32 is in [0, 1] already, and the result is a view of it.
+    """
     if pixels.dtype == torch.uint8:
         pixels = pixels.to(torch.float32).mul_(1 / 255)
     return pixels.movedim(-1, -3)

@@ -11,18 +11,29 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from foveal.data.images import Picture, pixels_of, with_channels
+from foveal.data.images import pixels_of
+from foveal.data.picture import (
+    MAX_CHANNELS,
+    Picture,
+    Pixels,
+    as_pixels,
+    bands,
+    common_layout,
+    how_to_write,
+    looks_channels_first,
+    with_channels,
+)
 from foveal.errors import BadImage, FovealError
 
-_PEEK = 24  # pictures looked at to tell grey from colour
+_PEEK = 24  # pictures looked at to tell channels and depth
 
 
-def open_array(path: Path, channels: int | None) -> ArraySource:
+def open_array(path: Path, channels: int | None, bits: int | None = None) -> ArraySource:
     """A ``.npy`` or ``.npz`` file of pictures."""
     try:
         loaded = np.load(path, mmap_mode="r" if path.suffix.lower() == ".npy" else None)
         if isinstance(loaded, np.ndarray):
-            return ArraySource(str(path), loaded, channels=channels)
+            return ArraySource(str(path), loaded, channels=channels, bits=bits)
         names = list(loaded.keys())
         images = next((n for n in ("images", "x", "x_train", "arr_0") if n in names), None)
         labels = next((n for n in ("labels", "y", "y_train") if n in names), None)
@@ -32,7 +43,7 @@ def open_array(path: Path, channels: int | None) -> ArraySource:
                 hint="save pictures as np.savez(path, images=..., labels=...)",
             )
         return ArraySource(
-            str(path), loaded[images], None if labels is None else loaded[labels], channels
+            str(path), loaded[images], None if labels is None else loaded[labels], channels, bits
         )
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise FovealError(
@@ -56,28 +67,29 @@ def _class_numbers(
     return out, [str(name) for name in names]
 
 
-def _as_pixels(picture: Any, name: str) -> NDArray[np.uint8]:
-    """uint8 [H, W, 1 or 3] from an array, a tensor or a PIL image."""
+def _as_pixels(picture: Any, name: str) -> Pixels:
+    """uint8 or uint16 [H, W, C] from an array, a tensor or a PIL image."""
     if isinstance(picture, Image.Image):
         return pixels_of(picture)
     if type(picture).__module__.startswith("torch"):
         picture = picture.numpy()
-        if picture.ndim == 3 and picture.shape[0] in (1, 3):
+        if picture.ndim == 3 and (
+            picture.shape[0] in (1, 3) or looks_channels_first(picture.shape)
+        ):
             picture = picture.transpose(1, 2, 0)
     array = np.asarray(picture)
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (1, 3):
+    try:
+        return as_pixels(array)
+    except BadImage as error:
         raise BadImage(
             "shape",
-            f"{name} is {array.dtype} of shape {array.shape}; pictures are uint8 [H, W, C] "
-            "arrays, uint8 [C, H, W] tensors or PIL images",
-        )
-    return np.ascontiguousarray(array)
+            f"{name} is {array.dtype} of shape {array.shape}: {error.message}; pictures are "
+            "[H, W, C] arrays, [C, H, W] tensors or PIL images",
+        ) from None
 
 
-def _colour_word(pixels: NDArray[np.uint8]) -> str:
-    return "grey" if pixels.shape[2] == 1 else "RGB"
+def _picture(pixels: Pixels) -> Picture:
+    return Picture(pixels, "array", bands(pixels), pixels.itemsize * 8)
 
 
 class Images(Protocol):
@@ -85,7 +97,7 @@ class Images(Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """uint8."""
+        """uint8 or uint16."""
         ...
 
     @property
@@ -103,9 +115,9 @@ class ArraySource:
 
     Args:
         root: For messages.
-        images: uint8 [N, H, W] or [N, H, W, C], C 1 or 3.
+        images: uint8 or uint16 [N, H, W] or [N, H, W, C].
         labels: int [N], if any.
-        channels: 1 or 3; None: as the array is.
+        channels, bits: Of what ``read`` returns; None: as the array is.
     """
 
     def __init__(
@@ -114,23 +126,24 @@ class ArraySource:
         images: Images,
         labels: NDArray[Any] | None = None,
         channels: int | None = None,
+        bits: int | None = None,
     ) -> None:
         shape = images.shape
-        if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
+        first = len(shape) == 4 and looks_channels_first(shape[1:])
+        many = len(shape) == 4 and not 1 <= shape[3] <= MAX_CHANNELS
+        if len(shape) not in (3, 4) or first or many:
             raise FovealError(
                 f"{root} holds an array of shape {shape}",
-                hint="pictures are [N, H, W] or [N, H, W, C] with 1 or 3 channels last",
+                hint="pictures are [N, H, W] or [N, H, W, C], channels last: np.moveaxis(x, 1, -1)",
             )
-        if images.dtype != np.uint8:
-            raise FovealError(
-                f"{root} holds {images.dtype} values",
-                hint="pictures are uint8, 0 to 255: (x * 255).round().astype('uint8') for [0, 1]",
-            )
+        if images.dtype not in (np.uint8, np.uint16):
+            raise FovealError(f"{root} holds {images.dtype} values", hint=how_to_write())
         if shape[0] == 0:
             raise FovealError(f"{root} holds no pictures: its shape is {shape}")
         self.root = root
         self.images: Images = images if len(shape) == 4 else images[..., None]
-        self.channels = channels or self.images.shape[3]
+        look = [np.empty((1, 1, self.images.shape[3]), self.images.dtype)]
+        self.channels, self.bits = common_layout(root, look, channels, bits)
         self.ignored: dict[str, int] = {}
         self.labels, self.classes = _class_numbers(root, labels, shape[0])
 
@@ -141,9 +154,9 @@ class ArraySource:
         """See ``Source``."""
         return f"{Path(self.root).name}[{i}]"
 
-    def read(self, i: int) -> NDArray[np.uint8]:
+    def read(self, i: int) -> Pixels:
         """See ``Source``."""
-        return with_channels(np.ascontiguousarray(self.images[i]), self.channels)
+        return with_channels(np.ascontiguousarray(self.images[i]), self.channels, self.bits)
 
     def content(self, i: int) -> None:
         """See ``Source``."""
@@ -152,7 +165,7 @@ class ArraySource:
     def picture(self, i: int) -> tuple[Picture, bytes]:
         """See ``Source``."""
         pixels = np.ascontiguousarray(self.images[i])
-        return Picture(pixels, "array", _colour_word(pixels)), pixels.tobytes()
+        return _picture(pixels), pixels.tobytes()
 
     def stat(self, i: int) -> tuple[int, int] | None:
         """See ``Source``: arrays have no files of their own."""
@@ -170,21 +183,21 @@ class SequenceSource:
     """Any sequence or map-style dataset of pictures, or of (picture, label).
 
     Args:
-        items: Anything with ``len`` and ``[i]``; pictures are uint8 arrays [H, W] or [H, W, C],
-            uint8 tensors [C, H, W], or PIL images.
-        channels: 1 or 3; None: 1 where all pictures looked at are grey, else 3.
+        items: Anything with ``len`` and ``[i]``; pictures are uint8 or uint16 arrays [H, W] or
+            [H, W, C], tensors [C, H, W], or PIL images.
+        channels, bits: Of what ``read`` returns; None: as most pictures looked at are.
 
     Raises:
         FovealError: It is empty, or none of the first pictures is one.
     """
 
-    def __init__(self, items: Any, channels: int | None = None) -> None:
+    def __init__(self, items: Any, channels: int | None = None, bits: int | None = None) -> None:
         self.root = f"{type(items).__module__}.{type(items).__name__}"
         self.items = items
         self.ignored: dict[str, int] = {}
         if len(items) == 0:
             raise FovealError(f"{self.root} is empty")
-        self.channels = self._peek() if channels is None else channels
+        self.channels, self.bits = common_layout(self.root, self._peek(), channels, bits)
         self.labels, self.classes = _class_numbers(self.root, self._labels(), len(items))
 
     def __len__(self) -> int:
@@ -194,9 +207,9 @@ class SequenceSource:
         """See ``Source``."""
         return f"{type(self.items).__name__}[{i}]"
 
-    def read(self, i: int) -> NDArray[np.uint8]:
+    def read(self, i: int) -> Pixels:
         """See ``Source``."""
-        return with_channels(self._pixels(i), self.channels)
+        return with_channels(self._pixels(i), self.channels, self.bits)
 
     def content(self, i: int) -> None:
         """See ``Source``."""
@@ -205,7 +218,7 @@ class SequenceSource:
     def picture(self, i: int) -> tuple[Picture, bytes]:
         """See ``Source``."""
         pixels = self._pixels(i)
-        return Picture(pixels, "array", _colour_word(pixels)), pixels.tobytes()
+        return _picture(pixels), pixels.tobytes()
 
     def stat(self, i: int) -> tuple[int, int] | None:
         """See ``Source``."""
@@ -221,18 +234,18 @@ class SequenceSource:
                 digest.update(error.kind.encode())
         return digest.hexdigest()
 
-    def _peek(self) -> int:
-        seen, first_error = set(), None
+    def _peek(self) -> list[Pixels]:
+        seen, first_error = [], None
         for i in np.unique(np.linspace(0, len(self) - 1, min(_PEEK, len(self))).astype(int)):
             try:
-                seen.add(self._pixels(int(i)).shape[2])
+                seen.append(self._pixels(int(i)))
             except BadImage as error:
                 first_error = first_error or error
         if first_error is not None and not seen:
             raise first_error
-        return 1 if seen == {1} else 3
+        return seen
 
-    def _pixels(self, i: int) -> NDArray[np.uint8]:
+    def _pixels(self, i: int) -> Pixels:
         try:
             item = self.items[i]
         except (OSError, ValueError) as error:

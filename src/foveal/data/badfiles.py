@@ -18,10 +18,11 @@ class BadFile:
     Attributes:
         name: As in the source.
         kind: A short stable word. Of files: ``empty``, ``truncated``, ``damaged``, ``zeros``,
-            ``web_page``, ``not_a_picture``, ``bomb`` (too many pixels), ``depth`` (more than 8
-            bits or 4 channels), ``link`` (leads nowhere), ``folder``, ``permission``, ``disk``,
-            ``missing`` and ``changed`` (since the scan). Of data sets: ``dataset`` (it raised),
-            ``shape`` (no picture), ``box`` (an empty region).
+            ``web_page``, ``not_a_picture``, ``bomb`` (too many pixels), ``depth`` (values that have
+            no fixed white, or more bits than are read), ``channels`` (not those of the others),
+            ``package`` (an extra that reads them is missing), ``link`` (leads nowhere),
+            ``folder``, ``permission``, ``disk``, ``missing`` and ``changed`` (since the scan). Of
+            data sets: ``dataset`` (it raised), ``shape`` (no picture), ``box`` (an empty region).
         reason: In words.
     """
 

@@ -34,7 +34,8 @@ from PIL import Image
 
 from foveal.core.cores import available_cores
 from foveal.core.files import read_json, write_json
-from foveal.data.images import Picture, decode, with_channels
+from foveal.data.images import decode
+from foveal.data.picture import Picture, Pixels, with_channels
 from foveal.data.sources import Source
 from foveal.errors import BadImage, FovealError
 
@@ -78,7 +79,7 @@ class CachedSource:
 
     def __init__(self, source: Source, tier: Tier, folder: Path) -> None:
         self.source, self.tier, self.folder = source, tier, folder
-        self.root, self.channels = source.root, source.channels
+        self.root, self.channels, self.bits = source.root, source.channels, source.bits
         self.classes, self.labels, self.ignored = source.classes, source.labels, source.ignored
         self._index = np.memmap(folder / "index.bin", _ENTRY, "r").view(np.ndarray)
         self._file = os.open(folder / "pixels.bin", os.O_RDONLY)
@@ -91,7 +92,7 @@ class CachedSource:
         """See ``Source``."""
         return self.source.name(i)
 
-    def read(self, i: int) -> NDArray[np.uint8]:
+    def read(self, i: int) -> Pixels:
         """See ``Source``: shrunk to the tier's short side."""
         stored, (height, width) = self._stored(i)
         if self.tier.kind == "raw":
@@ -175,7 +176,7 @@ def expected_bytes(source: Source, tier: Tier) -> int:
     return round(float(np.mean(lengths)) * len(source)) if lengths else 0
 
 
-def shrunk(pixels: NDArray[np.uint8], short: int) -> NDArray[np.uint8]:
+def shrunk(pixels: Pixels, short: int) -> Pixels:
     """[H, W, C] with a short side of at most ``short`` pixels: bicubic, antialiased."""
     height, width = pixels.shape[:2]
     side = min(height, width)
@@ -201,7 +202,7 @@ def _kept(source: Source, tier: Tier, i: int) -> tuple[bytes, tuple[int, int]]:
     return content, (height, width)
 
 
-def _is_jpeg_of(content: bytes, pixels: NDArray[np.uint8]) -> bool:
+def _is_jpeg_of(content: bytes, pixels: Pixels) -> bool:
     """Whether these bytes are a JPEG that decodes to just these pixels."""
     if content[:3] != b"\xff\xd8\xff":
         return False

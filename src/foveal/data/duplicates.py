@@ -15,19 +15,23 @@ from numba import njit, uint64
 from numpy.typing import NDArray
 from PIL import Image
 
+from foveal.data.picture import Pixels
+
 NEAR_BITS = 4
 NEAR_MEAN = 6.0  # of 255
 
 
-def look(pixels: NDArray[np.uint8]) -> tuple[np.uint64, NDArray[np.float32]]:
+def look(pixels: Pixels) -> tuple[np.uint64, NDArray[np.float32]]:
     """Difference hash and channel means of a picture.
 
     Args:
-        pixels: uint8 [H, W, 1 or 3], upright.
+        pixels: uint8 or uint16 [H, W, C], upright.
 
     Returns:
         64 bits, and float32 [3] in grey levels.
     """
+    if pixels.itemsize == 2 or pixels.shape[2] not in (1, 3):
+        return _look_deep(pixels)
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     # The gap lets Pillow average whole blocks first: five times faster on a large picture.
     small = image.resize((9, 8), Image.Resampling.BOX, reducing_gap=3.0)
@@ -35,6 +39,20 @@ def look(pixels: NDArray[np.uint8]) -> tuple[np.uint64, NDArray[np.float32]]:
     bits = np.packbits(grey[:, 1:] > grey[:, :-1])
     means = np.asarray(small, np.float32).reshape(72, -1).mean(axis=0)
     return bits.view(np.uint64)[0], np.broadcast_to(means, 3).astype(np.float32)
+
+
+def _look_deep(pixels: Pixels) -> tuple[np.uint64, NDArray[np.float32]]:
+    """``look`` at the mean of the channels in floats: dark pictures of 16 bits differ below 1/255.
+
+    The three means are those of the first, the middle and the last channel.
+    """
+    white = np.float32(255 / np.iinfo(pixels.dtype).max)
+    grey = Image.fromarray(pixels.mean(axis=2, dtype=np.float32) * white)
+    cells = np.asarray(grey.resize((9, 8), Image.Resampling.BOX, reducing_gap=3.0))
+    bits = np.packbits(cells[:, 1:] > cells[:, :-1])
+    some = pixels[:, :, [0, pixels.shape[2] // 2, -1]]
+    means = some.mean(axis=(0, 1), dtype=np.float64).astype(np.float32) * white
+    return bits.view(np.uint64)[0], means
 
 
 def equal_groups(keys: list[bytes], rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:

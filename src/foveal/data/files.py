@@ -17,21 +17,23 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from foveal.data.images import EXTENSIONS, Picture, decode, read_bytes, with_channels
+from foveal.data.images import ARRAYS, EXTENSIONS, decode, read_bytes
+from foveal.data.picture import Picture, Pixels, common_layout, with_channels
 from foveal.errors import BadImage, FovealError
 
 LISTS = (".txt", ".csv", ".lst")
 _SPLITS = {"train", "test", "val", "valid", "validation"}
-_PEEK = 24  # pictures looked at to tell grey from colour
+_PEEK = 24  # pictures looked at to tell channels and depth
 
 
 def open_folder(text: str, root: Path) -> FileSource:
-    """All pictures below a folder.
+    """All pictures below a folder; arrays (``.npy``) where there is no other picture.
 
     Hidden files and folders are passed over. A folder that has the name of a picture and holds
     none counts as a (bad) picture: somebody takes it for one.
     """
     found: list[str] = []
+    arrays: list[str] = []
     disguised: list[str] = []
     ignored: dict[str, int] = {}
 
@@ -52,15 +54,19 @@ def open_folder(text: str, root: Path) -> FileSource:
             if name.startswith("."):
                 continue
             suffix = os.path.splitext(name)[1].lower()
-            if suffix in EXTENSIONS:
-                found.append(os.path.relpath(os.path.join(folder, name), root))
+            if suffix in EXTENSIONS + ARRAYS:
+                named = os.path.relpath(os.path.join(folder, name), root)
+                (found if suffix in EXTENSIONS else arrays).append(named)
             else:
                 ignored[suffix or "none"] = ignored.get(suffix or "none", 0) + 1
+    if arrays and found:  # beside pictures they are something else: features, masks, labels
+        ignored[ARRAYS[0]] = len(arrays)
+    found = found or arrays
     if not found:
         others = ", ".join(f"{n} {suffix}" for suffix, n in sorted(ignored.items())[:8])
         raise FovealError(
             f"{text} holds no pictures" + (f" (other files: {others})" if others else ""),
-            hint=f"known endings: {' '.join(EXTENSIONS)}",
+            hint=f"known endings: {' '.join(EXTENSIONS + ARRAYS)}",
         )
     found += [d for d in disguised if not any(f.startswith(d + os.sep) for f in found)]
     names = sorted(found)
@@ -130,6 +136,7 @@ def open_glob(text: str) -> FileSource:
     """The pictures that a pattern finds."""
     found = sorted(p for p in globbing.glob(os.path.expanduser(text), recursive=True))
     files = [p for p in found if os.path.isfile(p) and Path(p).suffix.lower() in EXTENSIONS]
+    files = files or [p for p in found if os.path.isfile(p) and p.lower().endswith(ARRAYS)]
     if not files:
         raise FovealError(
             f"no picture matches {text} ({len(found)} other entries do)",
@@ -141,7 +148,9 @@ def open_glob(text: str) -> FileSource:
 class Encoded(Protocol):
     """What ``peeked`` needs of a source."""
 
+    root: str
     channels: int
+    bits: int
 
     def __len__(self) -> int: ...
 
@@ -153,18 +162,19 @@ class Encoded(Protocol):
 E = TypeVar("E", bound=Encoded)
 
 
-def peeked(source: E, channels: int | None) -> E:
-    """Sets the channels: 1 where all of a few pictures are grey."""
-    if channels is not None:
-        source.channels = channels
-        return source
-    seen = set()
+def peeked(source: E, channels: int | None, bits: int | None = None) -> E:
+    """Sets channels and bits by a few pictures, as far as they are not given.
+
+    Raises:
+        FovealError: None of the pictures looked at can be read with the channels asked for.
+    """
+    seen = []
     for i in np.unique(np.linspace(0, len(source) - 1, min(_PEEK, len(source))).astype(int)):
         try:
-            seen.add(decode(source.content(int(i))).pixels.shape[2])
+            seen.append(decode(source.content(int(i))).pixels)
         except BadImage:
             continue
-    source.channels = 1 if seen == {1} else 3
+    source.channels, source.bits = common_layout(source.root, seen, channels, bits)
     return source
 
 
@@ -177,7 +187,7 @@ class FileSource:
         names: Their names.
         labels, classes: Classes, if any.
         ignored: Other files found there, by extension.
-        channels: 1 or 3.
+        channels, bits: Of what ``read`` returns.
     """
 
     def __init__(
@@ -190,8 +200,9 @@ class FileSource:
         classes: list[str] | None = None,
         ignored: dict[str, int] | None = None,
         channels: int = 3,
+        bits: int = 8,
     ) -> None:
-        self.root, self.channels = root, channels
+        self.root, self.channels, self.bits = root, channels, bits
         self.paths, self.names = list(paths), list(names)
         self.labels, self.classes = labels, classes
         self.ignored = ignored or {}
@@ -203,9 +214,9 @@ class FileSource:
         """See ``Source``."""
         return self.names[i]
 
-    def read(self, i: int) -> NDArray[np.uint8]:
+    def read(self, i: int) -> Pixels:
         """See ``Source``."""
-        return with_channels(decode(read_bytes(self.paths[i])).pixels, self.channels)
+        return with_channels(decode(read_bytes(self.paths[i])).pixels, self.channels, self.bits)
 
     def content(self, i: int) -> bytes:
         """See ``Source``."""

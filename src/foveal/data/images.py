@@ -1,7 +1,8 @@
 """One picture file to pixels, with a reason in words where that cannot be done.
 
 JPEG goes through libjpeg-turbo without the GIL; every other format, and the odd JPEG (CMYK),
-through Pillow. Eight bits a channel, one or three channels.
+through Pillow, as long as it has eight bits a channel and one or three channels. What is deeper or
+has more bands goes where nothing of it is lost: ``png``, ``tiff``, ``npy``.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ import io
 import re
 import struct
 import warnings
-import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,9 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from foveal.data import npy, png
+from foveal.data.picture import Picture, Pixels, bands, check_size, how_to_write, upright
+from foveal.data.tiff import SIGNATURES, decode_bands, more_pages
 from foveal.errors import BadImage
 
 # Named here, since Pillow would import them when the first file is opened, in any thread.
@@ -38,43 +40,24 @@ _PLUGINS = (
 EXTENSIONS = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif",
 )  # fmt: skip
+ARRAYS = (".npy",)  # one picture each, where there are no other pictures
 # Pillow's own bomb warning comes below our limit, and its notes on odd metadata say nothing about
 # pixels. Once and for all, since catch_warnings is not safe in threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF")  # MPO opens as JPEG
-# A decompression bomb beyond, for Pillow too; the largest cameras make 150 million.
-MAX_PIXELS = 178_000_000
 _ORIENTATION = 274  # EXIF tag
-_BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL = 258, 277  # TIFF tags
-_PNG = b"\x89PNG\r\n\x1a\n"
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLES = 258, 262, 277  # TIFF tags
+_PNG_BITS = 24  # byte of a PNG that says how deep it is
 _SIGNATURES = (
-    (b"\xff\xd8\xff", "JPEG"), (_PNG, "PNG"), (b"GIF8", "GIF"), (b"BM", "BMP"),
-    (b"II*\x00", "TIFF"), (b"MM\x00*", "TIFF"), (b"RIFF", "WebP"),
+    (b"\xff\xd8\xff", "JPEG"), (png.SIGNATURE, "PNG"), (b"GIF8", "GIF"), (b"BM", "BMP"),
+    (b"RIFF", "WebP"), *((signature, "TIFF") for signature in SIGNATURES),
 )  # fmt: skip
 _EXTRANEOUS_BYTES = 16  # a JPEG may hold a few stray bytes; more mean that data were overwritten
-_DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 # What Pillow and its plugins raise on damaged files; anything else is a bug and must be seen.
 _DECODE_ERRORS = (
     OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError,
     RuntimeError, MemoryError, struct.error, Image.DecompressionBombError,
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A decoded file.
-
-    Attributes:
-        pixels: uint8 [H, W, 1] or [H, W, 3], upright (EXIF applied).
-        format: ``JPEG``, ``PNG``, ...
-        mode: What the file holds: ``grey``, ``RGB``, ``RGBA``, ``palette``, ``CMYK``, ...
-        bits: Bits a channel in the file, 1 to 8 (of a palette: of an index).
-    """
-
-    pixels: NDArray[np.uint8]
-    format: str
-    mode: str
-    bits: int = 8
 
 
 def read_bytes(path: Path) -> bytes:
@@ -116,18 +99,14 @@ def decode(data: bytes, at_least: int = 0) -> Picture:
         found = _decode_jpeg(data, at_least)
         if found is not None:
             return found
-    if data.startswith(_PNG):
-        _check_png(data)
+    if data.startswith(png.SIGNATURE):
+        png.check(data)
+        if png.is_deep(data):
+            return _deep_png(data)
+    if data.startswith(npy.SIGNATURE):
+        pixels = npy.decode_npy(data)
+        return Picture(pixels, "NPY", bands(pixels), pixels.itemsize * 8)
     return _decode_with_pillow(data)
-
-
-def with_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
-    """[H, W, 1 or 3] with the wanted number of channels: grey repeated, colour by BT.601."""
-    if pixels.shape[2] == channels:
-        return pixels
-    if channels == 3:
-        return np.repeat(pixels, 3, axis=2)
-    return np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
 
 
 def _decode_jpeg(data: bytes, at_least: int) -> Picture | None:
@@ -138,7 +117,7 @@ def _decode_jpeg(data: bytes, at_least: int) -> Picture | None:
         return None
     if colours not in ("YCbCr", "RGB", "Gray"):
         return None
-    _check_size(width, height)
+    check_size(width, height)
     grey = colours == "Gray"
     try:
         # strict: half a picture must not pass as a whole one.
@@ -155,8 +134,15 @@ def _decode_jpeg(data: bytes, at_least: int) -> Picture | None:
             ) from None
         return None
     if b"Exif\x00\x00" in data[:65536]:
-        pixels = _upright(pixels, _stored_orientation(data))
+        pixels = upright(pixels, _stored_orientation(data))
     return Picture(np.ascontiguousarray(pixels), "JPEG", "grey" if grey else "RGB")
+
+
+def _deep_png(data: bytes) -> Picture:
+    pixels, mode = png.decode_deep(data)
+    if any(name == b"eXIf" for name, _ in png.chunks(data)):
+        pixels = upright(pixels, _stored_orientation(data))
+    return Picture(np.ascontiguousarray(pixels), "PNG", mode, 16)
 
 
 def _loses_pixels(reason: str) -> bool:
@@ -165,32 +151,6 @@ def _loses_pixels(reason: str) -> bool:
         return True
     stray = re.search(r"(\d+) extraneous bytes before marker 0xd\d", reason)
     return stray is not None and int(stray[1]) > _EXTRANEOUS_BYTES
-
-
-def _check_png(data: bytes) -> None:
-    """Walks the chunks: size, checksums of those that hold pixels, and the end.
-
-    Pillow passes a PNG whose data were overwritten where the compressed stream stays decodable.
-    """
-    at = len(_PNG)
-    view = memoryview(data)
-    while at + 8 <= len(data):
-        (length,) = struct.unpack_from(">I", data, at)
-        name, end = data[at + 4 : at + 8], at + 12 + length
-        if not name.isalpha():
-            raise BadImage("damaged", f"a broken PNG: no chunk starts at byte {at:,}")
-        if end > len(data):
-            break
-        if name[:1].isupper() and zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(
-            view[end - 4 : end], "big"
-        ):
-            raise BadImage("damaged", f"a broken PNG: the checksum of {name.decode()} is wrong")
-        if name == b"IHDR" and length >= 8:
-            _check_size(*struct.unpack_from(">II", data, at + 8))
-        if name == b"IEND":
-            return
-        at = end
-    raise BadImage("truncated", "the file ends in the middle of the picture")
 
 
 def _stored_orientation(data: bytes) -> int:
@@ -209,46 +169,28 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Pixels turned as EXIF's orientation 2 to 8 says."""
-    flips = {
-        2: lambda x: x[:, ::-1],
-        3: lambda x: x[::-1, ::-1],
-        4: lambda x: x[::-1],
-        5: lambda x: x.swapaxes(0, 1),
-        6: lambda x: np.rot90(x, -1),
-        7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
-        8: lambda x: np.rot90(x, 1),
-    }
-    turned: NDArray[np.uint8] = flips[orientation](pixels) if orientation in flips else pixels
-    return turned
-
-
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise BadImage(
-            "bomb",
-            f"{width} x {height} pixels: more than {MAX_PIXELS // 1_000_000} million, which is "
-            "taken for a decompression bomb",
-        )
-    if width < 1 or height < 1:
-        raise BadImage("damaged", f"{width} x {height} pixels")
-
-
 def _decode_with_pillow(data: bytes) -> Picture:
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            _check_size(*image.size)
+            check_size(*image.size)
             bits = _depth(image, data)
-            mode = _mode(image)
-            # Loaded first: a TIFF is turned by Pillow then, and says so by dropping the tag.
-            pixels = pixels_of(image)
-            pixels = np.ascontiguousarray(_upright(pixels, _orientation(image)))
+            if image.format == "TIFF" and (bits > 8 or _drops_bands(image)):
+                if not image.mode.startswith("I;16") or _drops_bands(image):
+                    return Picture(*_bands_of(data))
+                pixels, mode = _deep_grey(image, bits), "grey"
+            else:
+                # Loaded first: a TIFF is turned by Pillow then, and says so by dropping the tag.
+                pixels, mode = pixels_of(image), _mode(image)
+            if image.format == "TIFF":
+                mode += _pages(data)
+            pixels = np.ascontiguousarray(upright(pixels, _orientation(image)))
             kind = "JPEG" if image.format == "MPO" else str(image.format)
             return Picture(pixels, kind, mode, bits)
     except BadImage:
         raise
     except UnidentifiedImageError:
+        if data.startswith(SIGNATURES) and not _is_cut(data):
+            return Picture(*_bands_of(data))
         raise _unidentified(data) from None
     except Image.DecompressionBombError:
         raise BadImage("bomb", "so many pixels that it is taken for a bomb") from None
@@ -265,23 +207,40 @@ def _mode(image: Image.Image) -> str:
 
 
 def _depth(image: Image.Image, data: bytes) -> int:
-    """Bits a channel; refuses more than 8 rather than cutting them off unseen."""
+    """Bits a channel; refuses values that have no fixed white."""
     bits = 1 if image.mode == "1" else 8
-    if image.format == "PNG" and len(data) > 24:
-        bits = data[24]
+    if image.format == "PNG" and len(data) > _PNG_BITS:
+        bits = data[_PNG_BITS]
     elif image.format == "TIFF":
         bits = _largest(getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, bits))
-    if bits > 8 or image.mode in _DEEP_MODES:
-        raise _too_deep(max(bits, 16))
+    if bits > 16 or image.mode in ("I", "F"):
+        raise BadImage("depth", f"{bits} bits a channel; {how_to_write()}")
     return bits
 
 
-def _too_deep(bits: int) -> BadImage:
-    return BadImage(
-        "depth",
-        f"{bits} bits a channel; foveal reads 8 so far, and cutting the rest off would hide it: "
-        "convert the file first",
-    )
+def _drops_bands(image: Image.Image) -> bool:
+    """Whether Pillow would pass over some of the samples of a TIFF, or takes one for nothing."""
+    samples = int(getattr(image, "tag_v2", {}).get(_SAMPLES, 1))
+    return image.mode == "RGBX" or samples > len(image.getbands())
+
+
+def _deep_grey(image: Image.Image, bits: int) -> Pixels:
+    """uint16 [H, W, 1] of a grey TIFF; 9 to 15 bits are stretched to 16."""
+    white_is_zero = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0
+    pixels = np.array(image).astype(np.uint16)[:, :, None]
+    if bits < 16:
+        pixels = (pixels << np.uint16(16 - bits)) | (pixels >> np.uint16(2 * bits - 16))
+    return np.uint16(65535) - pixels if white_is_zero else pixels
+
+
+def _bands_of(data: bytes) -> tuple[Pixels, str, str, int]:
+    pixels, mode, bits = decode_bands(data)
+    return pixels, "TIFF", mode + _pages(data), bits
+
+
+def _pages(data: bytes) -> str:
+    """Said, since a stack may be meant to be one picture."""
+    return ", first of several pages" if more_pages(data) else ""
 
 
 def _largest(value: object) -> int:
@@ -311,25 +270,7 @@ def _unidentified(data: bytes) -> BadImage:
         return BadImage(*_what_it_is(data))
     if _is_cut(data):
         return BadImage("truncated", "the file ends in the middle of the picture")
-    if kind == "TIFF":
-        try:
-            bits, channels = _tiff_layout(data)
-        except _DECODE_ERRORS:
-            return BadImage("damaged", "starts like a TIFF, but its directory cannot be read")
-        if bits > 8:
-            return _too_deep(bits)
-        if channels > 4:
-            return BadImage("depth", f"{channels} channels; foveal reads 1 or 3 so far")
     return BadImage("damaged", f"starts like a {kind}, but its header is damaged")
-
-
-def _tiff_layout(data: bytes) -> tuple[int, int]:
-    """Bits a channel and channels, from the first directory of a TIFF."""
-    directory = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
-    file = io.BytesIO(data)
-    file.seek(directory.next)
-    directory.load(file)
-    return _largest(directory.get(_BITS_PER_SAMPLE, 1)), int(directory.get(_SAMPLES_PER_PIXEL, 1))
 
 
 def _is_cut(data: bytes) -> bool:

@@ -23,6 +23,7 @@ from foveal.data.badfiles import BadFile
 from foveal.data.buffers import Ring
 from foveal.data.masked import SoftMask
 from foveal.data.order import Order
+from foveal.data.picture import Pixels
 from foveal.data.sources import Source
 from foveal.errors import BadImage, FovealError
 from foveal.views.geometry import move_soft
@@ -62,7 +63,7 @@ class Table:
         """Samples in one pass of a stream."""
         return int((self.label >= 0).sum()) if stream.labelled else len(self)
 
-    def read(self, sample: int) -> tuple[NDArray[np.uint8], Box | None]:
+    def read(self, sample: int) -> tuple[Pixels, Box | None]:
         """The picture of one sample, [H, W, C], and the sample's region in it.
 
         Raises:
@@ -271,9 +272,8 @@ class Loader:
         rows = order.rows(positions)
         if members is not None:
             rows = members[rows]
-        channels = self.table.source.channels
         slots = {
-            name: _Slots(view, len(positions), channels, self._ring)
+            name: _Slots(view, len(positions), self.table.source, self._ring)
             for name, view in stream.views.items()
         }
         keys = {name: rng.key(self.seed, "view", stream.name, name) for name in stream.views}
@@ -370,12 +370,16 @@ def _mask_shape(target: SoftMask, stream: StreamPlan) -> tuple[int, ...]:
 
 
 class _Slots:
-    """The buffers of one view of one batch, as tensors and as arrays on the same memory."""
+    """The buffers of one view of one batch, as tensors and as arrays on the same memory.
 
-    def __init__(self, view: View, n: int, channels: int, ring: Ring) -> None:
-        self.pixels = ring.take((n, *view.shape(channels)), torch.uint8)
+    Pictures of 16 bits become float32 in [0, 1]: what the network takes, and no bit is rounded off.
+    """
+
+    def __init__(self, view: View, n: int, source: Source, ring: Ring) -> None:
+        kind = torch.uint8 if source.bits == 8 else torch.float32
+        self.pixels = ring.take((n, *view.shape(source.channels)), kind)
         self.rows = torch.empty((n, view.parts, len(COLUMNS)), dtype=torch.float32)
-        self.numpy_pixels: NDArray[np.uint8] = self.pixels.numpy()
+        self.numpy_pixels: NDArray[np.uint8 | np.float32] = self.pixels.numpy()
         self.numpy_rows: NDArray[np.float32] = self.rows.numpy()
 
 
@@ -416,8 +420,8 @@ def ordered_views(
     Without an accelerator nothing is prepared while the caller computes, as in ``Loader``.
 
     Yields:
-        rows int64 [B], pixels uint8 [B, H, W, C] and whether each could be read, bool [B]
-        (the pixels of one that could not are zero).
+        rows int64 [B], pixels uint8 or float32 [B, H, W, C] and whether each could be read,
+        bool [B] (the pixels of one that could not are zero).
     """
     rows = np.arange(len(table)) if rows is None else rows
     at_once = 2 if torch.cuda.is_available() else 1
@@ -443,7 +447,7 @@ def ordered_views(
             while starts and len(ahead) < at_once:
                 start = starts.popleft()
                 some = rows[start : start + batch]
-                slots = _Slots(view, len(some), table.source.channels, ring)
+                slots = _Slots(view, len(some), table.source, ring)
                 ok = np.ones(len(some), bool)
                 futures = [
                     pool.submit(one, slots, ok, range(i, min(i + _CHUNK, len(some))), some)

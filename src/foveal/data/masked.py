@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.data.files import FileSource
-from foveal.data.images import decode, read_bytes, with_channels
+from foveal.data.images import decode, read_bytes
+from foveal.data.picture import with_channels
 from foveal.errors import FovealError
 
 ABOUT, FRAMES, MASKS, TABLE = "motion.json", "frames", "masks", "frames.csv"

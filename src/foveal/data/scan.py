@@ -17,7 +17,7 @@ from foveal.core import rng
 from foveal.core.cores import available_cores
 from foveal.data import duplicates
 from foveal.data.badfiles import BadFile, printable
-from foveal.data.images import with_channels
+from foveal.data.picture import with_channels
 from foveal.data.sources import Source, open_source
 from foveal.errors import BadImage
 
@@ -43,7 +43,7 @@ class ScanReport:
         bad: What cannot be used, in row order.
         sizes: Height and width, int32 [N, 2]; 0 where bad or not decoded.
         stats: (bytes, mtime in ns) as the file was before it was read, int64 [N, 2]; -1 unknown.
-        channels: What ``source.read`` returns: 1 or 3.
+        channels: Of what ``source.read`` returns.
         mean, std: Of each channel, pixels in [0, 1], every decoded picture counting the same.
         formats: Pictures by file format.
         modes: Pictures by what their files hold: ``grey``, ``RGB``, ``palette``, ``CMYK``, ...
@@ -212,6 +212,7 @@ class _Seen:
             i = int(self.rows[at])
             try:
                 picture, content = self.source.picture(i)
+                flat = with_channels(picture.pixels, self.source.channels, self.source.bits)
             except BadImage as error:
                 self.bad[i] = BadFile(self.source.name(i), error.kind, error.message)
                 continue
@@ -220,10 +221,9 @@ class _Seen:
             self.sizes[i] = pixels.shape[:2]
             self.contents[at] = _digest(content, pixels.shape)
             self.hashes[at], self.means[at] = duplicates.look(pixels)
-            flat = with_channels(pixels, self.source.channels)
             total, squares = _moments(np.ascontiguousarray(flat).reshape(-1, flat.shape[2]))
-            count = flat.shape[0] * flat.shape[1]
-            self.moments[at] = total / (255 * count), squares / (255**2 * count)
+            count, white = flat.shape[0] * flat.shape[1], 2**self.source.bits - 1
+            self.moments[at] = total / (white * count), squares / (white**2 * count)
 
     def report(self) -> ScanReport:
         source, n = self.source, len(self.source)
@@ -354,7 +354,7 @@ def _digest(content: bytes, shape: tuple[int, ...]) -> bytes:
 
 @njit(nogil=True, cache=True)
 def _moments(flat: Any) -> Any:
-    """Sum and sum of squares of each channel of uint8 [pixels, C], exact in int64."""
+    """Sum and sum of squares of each channel of [pixels, C], 8 or 16 bits, exact in int64."""
     n, channels = flat.shape
     total, squares = np.zeros(channels, np.int64), np.zeros(channels, np.int64)
     for i in range(n):

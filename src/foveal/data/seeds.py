@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from foveal.core import rng
 from foveal.core.cores import available_cores
+from foveal.data.picture import Pixels
 from foveal.data.sources import Source
 from foveal.errors import BadImage, FovealError
 
@@ -72,14 +73,15 @@ def seed_patches(
     return rows[:, 0], rows[:, 1:].astype(np.float32)
 
 
-def squared_gradient(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Squared length of the grey gradient, int64 [h, w], of uint8 [H, W, C].
+def squared_gradient(pixels: Pixels) -> NDArray[np.int64]:
+    """Squared length of the grey gradient, int64 [h, w], of uint8 or uint16 [H, W, C].
 
-    Grey is the sum of the channels (a single channel three times), the gradient a central
-    difference, 0 at the border. Above 512 pixels of short side, h and w are a whole fraction of H
-    and W.
+    Grey is three times the mean of the channels in levels of 8 bits, rounded down, the gradient a
+    central difference, 0 at the border. Above 512 pixels of short side, h and w are a whole
+    fraction of H and W.
     """
-    grey = pixels.astype(np.int64).sum(2) * (3 // pixels.shape[2])
+    # Sums of squares of 16 bits over all patches would not fit into 64.
+    grey = pixels.sum(2, dtype=np.int64) * 3 // (pixels.shape[2] * 257 ** (pixels.itemsize - 1))
     factor = max(1, -(-min(grey.shape) // _LARGEST))
     height, width = (side // factor for side in grey.shape)
     if factor > 1:

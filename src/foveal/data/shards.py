@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from foveal.core.cores import available_cores
 from foveal.core.files import atomic_path, cache_home
-from foveal.data.images import EXTENSIONS, Picture, decode, with_channels
+from foveal.data.images import EXTENSIONS, decode
+from foveal.data.picture import Picture, Pixels, with_channels
 from foveal.errors import BadImage, FovealError
 
 TAR = ".tar"
@@ -129,11 +130,13 @@ class ShardSource:
     Args:
         root: For messages.
         shards: In order.
-        channels: 1 or 3.
+        channels, bits: Of what ``read`` returns.
     """
 
-    def __init__(self, root: str, shards: Sequence[Shard], channels: int = 3) -> None:
-        self.root, self.channels = root, channels
+    def __init__(
+        self, root: str, shards: Sequence[Shard], channels: int = 3, bits: int = 8
+    ) -> None:
+        self.root, self.channels, self.bits = root, channels, bits
         self.shards = list(shards)
         self.ignored = _sum(shard.ignored for shard in shards)
         counts = [len(shard.names) for shard in shards]
@@ -151,9 +154,9 @@ class ShardSource:
         shard = self.shards[self._shard[i]]
         return f"{shard.path.name}/{shard.names[i - self._first[self._shard[i]]]}"
 
-    def read(self, i: int) -> NDArray[np.uint8]:
+    def read(self, i: int) -> Pixels:
         """See ``Source``."""
-        return with_channels(decode(self.content(i)).pixels, self.channels)
+        return with_channels(decode(self.content(i)).pixels, self.channels, self.bits)
 
     def content(self, i: int) -> bytes:
         """See ``Source``."""

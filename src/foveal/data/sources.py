@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from foveal.data.arrays import ArraySource, SequenceSource, open_array
 from foveal.data.files import LISTS, FileSource, open_folder, open_glob, open_list, peeked
-from foveal.data.images import EXTENSIONS, Picture
+from foveal.data.images import EXTENSIONS
 from foveal.data.masked import is_masked, open_masked
+from foveal.data.picture import MAX_CHANNELS, Picture, Pixels
 from foveal.data.shards import ShardSource, is_shards, open_shards
 from foveal.errors import FovealError
 
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 
-def open_source(data: Any, *, channels: int | None = None) -> Source:
+def open_source(data: Any, *, channels: int | None = None, bits: int | None = None) -> Source:
     """A source from anything a user may point at.
 
     Args:
@@ -40,17 +41,23 @@ def open_source(data: Any, *, channels: int | None = None) -> Source:
             one path a line, first column, relative to the file), ``.npy`` or ``.npz`` (arrays
             ``images`` and ``labels``), a map-style dataset or a
             sequence of pictures, an array [N, H, W(, C)], or a source.
-        channels: 1 or 3; None: 1 where all pictures looked at are grey, else 3.
+        channels: Of what is read; None: 1 where all pictures looked at are grey, 3 where some are
+            in colour, more where most have more.
+        bits: 8 or 16; None: 16 where some of the pictures looked at have 16.
 
     Raises:
         FovealError: There is nothing, or nothing that is a picture.
     """
-    if channels not in (None, 1, 3):
-        raise FovealError(f"channels={channels}: pictures have 1 or 3", hint="channels=3")
+    if channels is not None and not 1 <= channels <= MAX_CHANNELS:
+        raise FovealError(
+            f"channels={channels}: pictures have 1 to {MAX_CHANNELS}", hint="channels=3"
+        )
+    if bits not in (None, 8, 16):
+        raise FovealError(f"bits={bits}: pictures are read with 8 or 16", hint="bits=16")
     if isinstance(data, str | Path):
-        source = _open_path(data, channels)
+        source = _open_path(data, channels, bits)
     elif isinstance(data, np.ndarray):
-        source = ArraySource("array", data, channels=channels)
+        source = ArraySource("array", data, channels=channels, bits=bits)
     elif all(hasattr(data, name) for name in ("read", "content", "fingerprint", "stat")):
         if channels not in (None, data.channels):
             raise FovealError(
@@ -59,7 +66,7 @@ def open_source(data: Any, *, channels: int | None = None) -> Source:
             )
         return data  # type: ignore[no-any-return]
     elif hasattr(data, "__len__") and hasattr(data, "__getitem__"):
-        source = SequenceSource(data, channels)
+        source = SequenceSource(data, channels, bits)
     else:
         raise FovealError(
             f"cannot read pictures from {type(data).__name__}",
@@ -68,29 +75,29 @@ def open_source(data: Any, *, channels: int | None = None) -> Source:
     return source
 
 
-def _open_path(data: str | Path, channels: int | None) -> Source:
+def _open_path(data: str | Path, channels: int | None, bits: int | None) -> Source:
     text = str(data)
     path = Path(text).expanduser()
     if path.is_dir() and is_masked(path):
-        return peeked(open_masked(text, path), channels)
+        return peeked(open_masked(text, path), channels, bits)
     if is_shards(text, path):
-        return peeked(open_shards(text, path), channels)
+        return peeked(open_shards(text, path), channels, bits)
     if path.is_dir():
-        return peeked(open_folder(text, path), channels)
+        return peeked(open_folder(text, path), channels, bits)
     if path.is_file():
         suffix = path.suffix.lower()
         if suffix in (".npy", ".npz"):
-            return open_array(path, channels)
+            return open_array(path, channels, bits)
         if suffix in LISTS:
-            return peeked(open_list(text, path), channels)
+            return peeked(open_list(text, path), channels, bits)
         if suffix in EXTENSIONS:
-            return peeked(FileSource(text, [path], [path.name]), channels)
+            return peeked(FileSource(text, [path], [path.name]), channels, bits)
         raise FovealError(
             f"{text} is a {suffix or 'file without extension'}, not a picture or a list of them",
             hint=f"a folder, a glob, a list ({', '.join(LISTS)}), .npy or .npz",
         )
     if any(c in text for c in "*?["):
-        return peeked(open_glob(text), channels)
+        return peeked(open_glob(text), channels, bits)
     parent = path.parent if path.parent.is_dir() else None
     raise FovealError(
         f"{text} does not exist" + ("" if parent else f" (nor does {path.parent})"),
@@ -103,7 +110,7 @@ class Source(Protocol):
 
     Attributes:
         root: What the user typed, for messages.
-        channels: What ``read`` returns: 1 or 3.
+        channels, bits: Of what ``read`` returns; 8 bits are uint8, 16 are uint16.
         classes: Names of classes, if the data hold any.
         labels: int64 [N], -1 unknown; None without classes.
         ignored: How many other files lie there, by extension.
@@ -111,6 +118,7 @@ class Source(Protocol):
 
     root: str
     channels: int
+    bits: int
     classes: list[str] | None
     labels: NDArray[np.int64] | None
     ignored: dict[str, int]
@@ -121,8 +129,8 @@ class Source(Protocol):
         """A name that finds it again: a path below the root, or ``file.npy[12]``."""
         ...
 
-    def read(self, i: int) -> NDArray[np.uint8]:
-        """Pixels, uint8 [H, W, channels]. Safe to call from many threads.
+    def read(self, i: int) -> Pixels:
+        """Pixels, uint8 or uint16 [H, W, channels]. Safe to call from many threads.
 
         Raises:
             BadImage: It cannot be decoded.
@@ -162,7 +170,7 @@ class Subset:
     def __init__(self, source: Source, rows: NDArray[np.int64], name: str | None = None) -> None:
         self.source, self.rows = source, np.asarray(rows, np.int64)
         self.root = name or source.root
-        self.channels, self.classes = source.channels, source.classes
+        self.channels, self.bits, self.classes = source.channels, source.bits, source.classes
         self.labels = None if source.labels is None else source.labels[self.rows]
         self.ignored: dict[str, int] = {}
 
@@ -173,7 +181,7 @@ class Subset:
         """See ``Source``."""
         return self.source.name(int(self.rows[i]))
 
-    def read(self, i: int) -> NDArray[np.uint8]:
+    def read(self, i: int) -> Pixels:
         """See ``Source``."""
         return self.source.read(int(self.rows[i]))
 

@@ -31,7 +31,7 @@ def load_splits(data: Any, *, seed: int = 0, channels: int | None = None) -> tup
     Args:
         data: What the user points at.
         seed: Of the choice.
-        channels: 1 or 3, for both parts; None: 1 where both are grey, else 3.
+        channels: Of both parts; None: as the pictures are.
 
     Returns:
         Train and test. Both have ``labels`` that count in the same ``classes``, those of the
@@ -57,7 +57,7 @@ def open_class_folder(
     Args:
         folder: Holds the class folders.
         classes: The classes to count in; None: the folders, sorted by name.
-        channels: 1 or 3; None: 1 where all pictures looked at are grey, else 3.
+        channels: Of what is read; None: as the pictures are.
 
     Raises:
         FovealError: A picture lies outside the class folders, there are fewer than two classes,
@@ -114,6 +114,7 @@ def _given(
     train = open_class_folder(train_folder, channels=channels)
     test = open_class_folder(test_folder, train.classes, channels)
     train.channels = test.channels = max(train.channels, test.channels)
+    train.bits = test.bits = max(train.bits, test.bits)
     return train, test
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foveal.core.memory import available_memory
 from foveal.data.cache import Tier, expected_bytes, open_cache
-from foveal.data.images import Picture, decode, with_channels
+from foveal.data.images import decode
 from foveal.data.masked import MaskedSource
+from foveal.data.picture import Picture, Pixels, with_channels
 from foveal.data.sources import Source
 from foveal.errors import BadImage, FovealError
 
@@ -35,7 +35,7 @@ class ScaledSource:
 
     def __init__(self, source: Source, short: int) -> None:
         self.source, self.short = source, short
-        self.root, self.channels = source.root, source.channels
+        self.root, self.channels, self.bits = source.root, source.channels, source.bits
         self.classes, self.labels, self.ignored = source.classes, source.labels, source.ignored
 
     def __len__(self) -> int:
@@ -45,12 +45,12 @@ class ScaledSource:
         """See ``Source``."""
         return self.source.name(i)
 
-    def read(self, i: int) -> NDArray[np.uint8]:
+    def read(self, i: int) -> Pixels:
         """See ``Source``."""
         content = self.source.content(i)
         if content is None:
             return self.source.read(i)
-        return with_channels(decode(content, self.short).pixels, self.channels)
+        return with_channels(decode(content, self.short).pixels, self.channels, self.bits)
 
     def content(self, i: int) -> bytes | None:
         """See ``Source``."""
@@ -97,6 +97,12 @@ def read_through(
             "tier would shrink",
             hint="cache.tier=none cache.scaled=false",
         )
+    if kind != "none" and not _plain(source):
+        raise FovealError(
+            f"a copy keeps 8 bits and 1 or 3 channels; {source.root} has {source.bits} bits and "
+            f"{source.channels} channels, and would lose some",
+            hint="cache.tier=none",
+        )
     if scaled:
         source = ScaledSource(source, short)
     if kind == "none":
@@ -119,6 +125,8 @@ def choose_kind(
     """
     if isinstance(source, MaskedSource):
         return "none", "masks count in pixels of the frames"
+    if not _plain(source):
+        return "none", "a copy keeps 8 bits and 1 or 3 channels"
     rows = np.unique(np.linspace(0, len(source) - 1, min(_PEEK, len(source))).astype(int)).tolist()
     if not any(_encoded(source, i) for i in rows):
         return "none", "the pictures are not encoded: there is nothing to save"
@@ -134,6 +142,11 @@ def choose_kind(
     if jpeg > 0.8 * stored:
         return "none", f"the files take {stored / 1e9:,.1f} GB, a copy {jpeg / 1e9:,.1f} GB"
     return "jpeg", f"{jpeg / 1e9:,.2f} GB; raw pixels would be {raw / 1e9:,.1f} GB"
+
+
+def _plain(source: Source) -> bool:
+    """Whether a copy can hold its pictures."""
+    return source.bits == 8 and source.channels in (1, 3)
 
 
 def _encoded(source: Source, i: int) -> bool:

@@ -24,6 +24,7 @@ from foveal.errors import FovealError
 from foveal.methods import get_method
 from foveal.methods.base import DataInfo, Method, MethodOptions, Stream
 from foveal.recipe import Network, Recipe, validated
+from foveal.views.spec import View
 
 
 @dataclass
@@ -82,18 +83,29 @@ def check_options(recipe: Recipe) -> MethodOptions:
 
 
 def check_channels(method: Method, channels: int) -> None:
-    """Refuses colour operations on pictures without colour, by name."""
+    """Refuses colour operations on pictures without red, green and blue, by name."""
     if channels == 3:
         return
     for stream in method.streams().values():
         for name, view in stream.views.items():
             if needs := view.needs_colour():
+                grey = "; or channels=3, which repeats the grey channel" if channels == 1 else ""
                 raise FovealError(
                     f"view '{name}' uses {', '.join(needs)}, which need three channels; the "
                     f"pictures have {channels}",
-                    hint="channels=3 repeats the grey channel; or switch these operations off in "
-                    "the method's options",
+                    hint=f"--method in place of --recipe chooses views that fit{grey}; by hand: "
+                    f"{' '.join(_off(method.options, view))}",
                 )
+
+
+def _off(options: MethodOptions, view: View) -> list[str]:
+    """The ``key=value`` that switch off what needs colour in the options that hold a view."""
+    return [
+        f"options.{name}.{key}"
+        for name, value in options
+        if isinstance(value, View) and value.needs_colour() == view.needs_colour()
+        for key in value.colour_off()
+    ]
 
 
 def data_info(
@@ -120,8 +132,8 @@ def data_info(
         samples=samples,
         channels=source.channels,
         mean=tuple(scan.mean),
-        # A channel without any variation would be divided by zero.
-        std=tuple(max(s, 1e-3) for s in scan.std),
+        # A channel without any variation would be divided by zero: at least a quarter of a level.
+        std=tuple(max(s, 0.255 / (2**source.bits - 1)) for s in scan.std),
         classes=len(source.classes or []),
         positives=positives,
         seed=recipe.seed,

@@ -21,8 +21,9 @@ from foveal.core.cores import share_cores
 from foveal.core.memory import available_memory
 from foveal.data.cache import Tier, expected_bytes, open_cache
 from foveal.data.files import FileSource
-from foveal.data.images import decode, with_channels
+from foveal.data.images import decode
 from foveal.data.loader import Loader, StreamPlan, Table
+from foveal.data.picture import Pixels, with_channels
 from foveal.data.sources import Source, Subset, open_source
 from foveal.engine.plan import view_size
 from foveal.errors import BadImage, FovealError
@@ -127,7 +128,7 @@ def bench_data(data: Any, *, size: int | None = None) -> DataSpeed:
     if size is None:
         size = view_size(int(np.median([min(p.shape[:2]) for p in pixels])), accelerator)
     view = simclr_view(size)
-    if source.channels == 1:
+    if source.channels != 3:
         view = view.without_colour()
     threads = share_cores(accelerator=accelerator).loader
     contents = [source.content(i) for i in good]
@@ -135,7 +136,7 @@ def bench_data(data: Any, *, size: int | None = None) -> DataSpeed:
     kilobytes = float(np.mean([len(c) for c in encoded])) / 1e3 if encoded else None
     memory_ms = _ms(source.content, good) if encoded else None
     decode_ms = (
-        _ms(lambda c: with_channels(decode(c).pixels, source.channels), encoded)
+        _ms(lambda c: with_channels(decode(c).pixels, source.channels, source.bits), encoded)
         if encoded
         else _ms(source.read, good)
     )
@@ -143,7 +144,7 @@ def bench_data(data: Any, *, size: int | None = None) -> DataSpeed:
     total = (kilobytes or 0) * 1e3 * len(source)
     measured = {
         "disk": disk_ms, "memory": memory_ms, "decode": decode_ms, "views": views_ms,
-        "copy": _copy_ms(view, source.channels),
+        "copy": _copy_ms(view, source),
     }  # fmt: skip
     in_memory = total <= _OF_MEMORY * available_memory()
     now = ((memory_ms if in_memory else disk_ms) or memory_ms or 0) + decode_ms + views_ms
@@ -208,9 +209,7 @@ def render(found: DataSpeed) -> str:
     return "\n".join([*lines, "", *found.says])
 
 
-def _readable(
-    source: Source, rows: NDArray[np.int64]
-) -> tuple[list[NDArray[np.uint8]], list[int], int]:
+def _readable(source: Source, rows: NDArray[np.int64]) -> tuple[list[Pixels], list[int], int]:
     """Pixels and rows of what can be read, and how many cannot."""
     pixels, good, first = [], [], ""
     for i in rows.tolist():
@@ -254,11 +253,12 @@ def _path(source: Source, i: int) -> Path | None:
     return source.paths[i] if isinstance(source, FileSource) else None
 
 
-def _views_ms(view: View, pictures: list[NDArray[np.uint8]]) -> float:
+def _views_ms(view: View, pictures: list[Pixels]) -> float:
     rows = np.empty((view.parts, len(COLUMNS)), np.float32)
-    out = np.empty(view.shape(pictures[0].shape[2]), np.uint8)
+    kind = np.uint8 if pictures[0].itemsize == 1 else np.float32
+    out = np.empty(view.shape(pictures[0].shape[2]), kind)
 
-    def make(item: tuple[int, NDArray[np.uint8]]) -> None:
+    def make(item: tuple[int, Pixels]) -> None:
         for v in range(_VIEWS):
             make_view(view, item[1], (0, v), item[0], rows, out)
 
@@ -276,9 +276,10 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _copy_ms(view: View, channels: int) -> float:
+def _copy_ms(view: View, source: Source) -> float:
     cuda = torch.cuda.is_available()
-    batch = torch.zeros((_BATCH, *view.shape(channels)), dtype=torch.uint8, pin_memory=cuda)
+    kind = torch.uint8 if source.bits == 8 else torch.float32
+    batch = torch.zeros((_BATCH, *view.shape(source.channels)), dtype=kind, pin_memory=cuda)
 
     def copy(_: int) -> None:
         for _v in range(_VIEWS):

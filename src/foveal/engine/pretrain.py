@@ -132,8 +132,8 @@ def train(
         reasons: list[str] = []
     else:
         recipe, reasons = resolve(wish, report, source)
-    if recipe.channels is not None and recipe.channels != source.channels:
-        source = open_source(data, channels=recipe.channels)
+    if recipe.channels not in (None, source.channels) or recipe.bits not in (None, source.bits):
+        source = open_source(data, channels=recipe.channels, bits=recipe.bits)
         report = scan(source)
     check_bad_share(report.bad, report.scanned, recipe.max_bad)
     screen.say(_found(report, folder, get_method(recipe.method).needs_labels))
@@ -160,11 +160,12 @@ def resolve(wish: Wish, report: ScanReport, source: Source) -> tuple[Recipe, lis
     )
     recipe, reasons = _requested(plan.recipe, wish), plan.reasons
     channels = recipe.channels or report.channels
-    if channels == 1:
+    if channels != 3:
         options, off = options_without_colour(recipe.method, recipe.options)
         if off:
             recipe = recipe.model_copy(update={"options": options})
-            reasons.append(f"{', '.join(off)} off: the pictures are grey")
+            what = "are grey" if channels == 1 else f"have {channels} channels"
+            reasons.append(f"{', '.join(off)} off: the pictures {what}")
     return recipe, reasons
 
 

@@ -201,7 +201,7 @@ def view_features(
     check: Callable[[], None] | None = None,
     dtype: str = "float32",
 ) -> Features:
-    """``forward`` (uint8 [B, H, W, C] -> float32 [B, D]) over one view of every picture.
+    """``forward`` (pixels [B, H, W, C] -> float32 [B, D]) over one view of every picture.
 
     Args:
         store: Where they are kept.
@@ -251,6 +251,7 @@ def view_features(
         **shaped_by,
         "data": source.fingerprint(),
         "channels": source.channels,
+        "bits": source.bits,
         "rows": "all" if rows is None else hashlib.blake2b(rows.tobytes()).hexdigest()[:32],
         "view": view.model_dump(mode="json"),
         "view_key": list(view_key),

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from foveal.data.images import EXTENSIONS, decode, read_bytes, with_channels
+from foveal.data.images import EXTENSIONS, decode, read_bytes
+from foveal.data.picture import with_channels
 from foveal.errors import BadImage, FovealError
 from foveal.motion.packages import opencv
 

@@ -18,6 +18,7 @@ from foveal.core import rng
 from foveal.core.batch import as_images
 from foveal.core.files import atomic_path
 from foveal.data.loader import Table, ordered_views
+from foveal.data.picture import Pixels
 from foveal.views.presets import center_view
 
 _GALLERY, _QUERIES, _NEIGHBOURS, _SIDE, _GAP = 2000, 8, 7, 72, 4
@@ -64,9 +65,27 @@ def _thumbnails(pixels: Tensor) -> NDArray[np.uint8]:
         as_images(pixels), size=(_SIDE, _SIDE), mode="bilinear", antialias=True,
         align_corners=False,
     )  # fmt: skip
-    if small.shape[1] == 1:
-        small = small.expand(-1, 3, -1, -1)
-    return (small * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    plain = pixels.dtype == torch.uint8 and small.shape[1] in (1, 3)
+    return np.stack([_shown(x, plain) for x in small.permute(0, 2, 3, 1).numpy()])
+
+
+def picture_of(pixels: Pixels) -> Image.Image:
+    """Pixels as a colour picture to look at.
+
+    Of other than one or three channels the first three are shown (of two the first); what is not
+    8-bit grey or colour is stretched from its darkest to its brightest value.
+    """
+    plain = pixels.itemsize == 1 and pixels.shape[2] in (1, 3)
+    x = pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+    return Image.fromarray(_shown(x, plain))
+
+
+def _shown(x: NDArray[np.float32], plain: bool) -> NDArray[np.uint8]:
+    """[H, W, C] in [0, 1] -> uint8 [H, W, 3]."""
+    x = x[:, :, :3] if x.shape[2] >= 3 else np.repeat(x[:, :, :1], 3, axis=2)
+    if not plain:
+        x = (x - x.min()) / max(x.max() - x.min(), 1e-6)
+    return np.rint(x * 255).clip(0, 255).astype(np.uint8)
 
 
 def _sheet(pictures: NDArray[np.uint8], order: NDArray[np.int64]) -> Image.Image:

@@ -12,7 +12,7 @@ from foveal.data.badfiles import BadFile
 from foveal.data.sources import Source
 from foveal.evaluation.search import Match, Search
 from foveal.report.page import document
-from foveal.report.pictures import inline
+from foveal.report.pictures import inline, picture_of
 
 _SIDE = 144
 
@@ -41,8 +41,7 @@ def _read_queries(search: Search) -> list[Image.Image]:
 
 
 def _thumbnail(source: Source, row: int) -> Image.Image:
-    pixels = source.read(row)
-    picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    picture = picture_of(source.read(row))
     picture.thumbnail((_SIDE, _SIDE))
     return picture
 

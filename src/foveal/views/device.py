@@ -162,8 +162,8 @@ def _colour(view: View, x: Tensor, rows: NDArray[np.float64]) -> Tensor:
 
 
 def _grey(x: Tensor, mean: bool = False) -> Tensor:
-    """[N, 1, s, s]: BT.601, or the plain mean."""
-    if x.shape[1] == 1 or mean:
+    """[N, 1, s, s]: BT.601, or the plain mean, which is also that of other than three channels."""
+    if x.shape[1] != 3 or mean:
         return x.mean(1, keepdim=True)
     weights = torch.tensor(_LUMA, device=x.device)[:, None, None]
     return (x * weights).sum(1, keepdim=True)

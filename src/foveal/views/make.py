@@ -47,7 +47,7 @@ def _plain_colour(x: Any, row: Any, p: Any) -> None:
 
 @compiled()
 def _plain(image: Any, rows: Any, p: Any, out: Any) -> None:
-    """Rows [P, K] of one sample into ``out`` uint8 [T, h, w, C] (T = 1 without tiles)."""
+    """Rows [P, K] of one sample into ``out`` [T, h, w, C] (T = 1 without tiles)."""
     channels, size, side = image.shape[2], int(p[lay.P_SIZE]), out.shape[1]
     x = np.empty((channels, size, size), np.float32)
     k.resample(image, rows[0, :4], p[lay.P_BICUBIC] > 0, rows[0, lay.C_FLIP] > 0, x)
@@ -69,22 +69,22 @@ def _plain(image: Any, rows: Any, p: Any, out: Any) -> None:
 
 def make_view(
     view: View,
-    image: NDArray[np.uint8],
+    image: NDArray[np.unsignedinteger[Any]],
     key: rng.Key,
     position: int,
     rows: NDArray[np.float32],
-    out: NDArray[np.uint8],
+    out: NDArray[np.uint8 | np.float32],
     box: Box | None = None,
 ) -> None:
     """Samples and applies one view. Safe to call from many threads at once.
 
     Args:
         view: What to make.
-        image: uint8 [H, W, C], C 1 or 3.
+        image: uint8 or uint16 [H, W, C].
         key: Of (seed, stream, view name).
         position: Position in the stream.
         rows: float32 [P, K], written: what was sampled.
-        out: uint8 [S, S, C] or [T, s, s, C], written: the pixels.
+        out: uint8, or float32 in [0, 1], [S, S, C] or [T, s, s, C], written: the pixels.
         box: (top, left, height, width): the part of the image that is the sample; None, all of it.
             A view sees nothing outside of it, unless its border is "picture".
     """
@@ -96,9 +96,9 @@ def make_view(
 
 def apply_rows(
     view: View,
-    image: NDArray[np.uint8],
+    image: NDArray[np.unsignedinteger[Any]],
     rows: NDArray[np.float32],
-    out: NDArray[np.uint8],
+    out: NDArray[np.uint8 | np.float32],
     box: Box | None = None,
 ) -> None:
     """Applies given rows: a pure function of pixels and table. Arguments as ``make_view``."""
@@ -162,7 +162,10 @@ def _placed(view: View, image: Any, box: Box | None) -> tuple[Any, int, int, int
 
 
 def _checked(
-    view: View, image: NDArray[np.uint8], rows: NDArray[np.float32], out: NDArray[np.uint8]
+    view: View,
+    image: NDArray[np.unsignedinteger[Any]],
+    rows: NDArray[np.float32],
+    out: NDArray[np.uint8 | np.float32],
 ) -> NDArray[np.float64]:
     """The parameters, where the arrays fit: compiled code would write past their ends."""
     parameters, shape, row_shape, grey = _expected(view, image.shape[2])

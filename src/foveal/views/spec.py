@@ -13,6 +13,7 @@ happen to the whole; everything from the mirror on happens to each tile by its o
 
 from __future__ import annotations
 
+import json
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -153,6 +154,16 @@ class View(_Frozen):
         if self.jitter is not None and self.jitter.hue > 0:
             needs.append("hue")
         return needs + [name for name in _COLOUR if getattr(self, name)]
+
+    def colour_off(self) -> list[str]:
+        """``key=value`` for every operation of ``needs_colour`` that switches it off."""
+        found = []
+        for name in self.needs_colour():
+            if name in ("saturation", "hue"):
+                found.append(f"jitter.{name}=0")
+            else:
+                found.append(f"{name}={json.dumps(View.model_fields[name].default)}")
+        return found
 
     def without_colour(self) -> View:
         """The same view with the operations that need three channels switched off."""

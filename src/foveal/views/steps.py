@@ -26,7 +26,7 @@ def place(image: Any, top: int, left: int, rows: Row, p: NDArray[np.float64]) ->
     """The geometry of a view: the crop [C, S, S], or its tiles, each warped and turned.
 
     Args:
-        image: uint8, or float32 in 0 to 255, [H, W, C].
+        image: uint8, uint16, or float32 in 0 to 255, [H, W, C].
         top: First row of the sample in it.
         left: First column of the sample in it.
         rows: [P, K].

@@ -148,13 +148,15 @@ def _across(one: Any, two: Any, first: Any, weights: Any, out_1: Any, out_2: Any
 
 @compiled(fastmath=True)
 def resample(image: Any, row: Any, cubic: Any, flip: Any, out: Any) -> None:
-    """A region of uint8 [H, W, C] to planar float32 [C, h, w] in [0, 1], mirrored if asked.
+    """A region of [H, W, C] to planar float32 [C, h, w] in [0, 1], mirrored if asked.
 
+    White is 65535 in uint16, 255 in uint8 and in floats.
     Vertical pass first: it runs over whole rows of the source.
     """
     height, width, channels = image.shape
     tall, wide = out.shape[1], out.shape[2]
-    unit = np.float32(1 / 255)
+    # A constant of each type that this is compiled for.
+    unit = np.float32(1 / 65535) if image.itemsize == 2 else np.float32(1 / 255)
     y_first, y_weights = _weights(row[0], row[2], height, tall, cubic)
     x_first, x_weights = _weights(row[1], row[3], width, wide, cubic)
     x_taps = x_weights.shape[1]
@@ -221,11 +223,22 @@ def shrink_and_back(x: Any, side: Any) -> None:
     resize_planar(less, x)
 
 
+@compiled()
+def _interleave(planes: Any, flat: Any) -> None:
+    channels, n = planes.shape
+    for c in range(channels):
+        for i in range(n):
+            flat[i * channels + c] = planes[c, i]
+
+
 @compiled(fastmath=True)
 def store(x: Any, out: Any) -> None:
-    """Planar float32 [C, H, W] in [0, 1] to uint8 [H, W, C], rounded half up."""
+    """Planar float32 [C, H, W] in [0, 1] to [H, W, C]: uint8 rounded half up, float32 as it is."""
     channels, height, width = x.shape
     n = height * width
+    if out.itemsize == 4:
+        _interleave(x.reshape(channels, n), out.reshape(n * channels))
+        return
     top, half = np.float32(255), np.float32(0.5)
     flat = out.reshape(n * channels)
     planes = x.reshape(channels, n)

@@ -26,9 +26,11 @@ def _sum_of_grey(x: Any) -> Any:
         for i in range(red.shape[0]):
             v = np.float32(0.2989) * red[i] + np.float32(0.587) * green[i]
             total += v + np.float32(0.114) * blue[i]
-    else:
-        for i in range(x.shape[1]):
-            total += x[0, i]
+    else:  # no colours anybody sees: the plain mean
+        for c in range(x.shape[0]):
+            for i in range(x.shape[1]):
+                total += x[c, i]
+        total /= x.shape[0]
     return total
 
 

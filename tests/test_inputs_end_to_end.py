@@ -1,0 +1,126 @@
+"""Every kind of input goes all the way: scan, pretrain, evaluate, embed."""
+
+import io
+import tarfile
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+import foveal
+
+CLASSES = 3
+FAST = ["network.width=0.25", "batch=16", "machine.cores=1", "schedule.warmup=0"]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+
+
+def drawn(i, channels=3):
+    """Stripes whose direction is the class: floats in [0, 1], [36, 40, C]."""
+    draw = np.random.default_rng(i)
+    y, x = np.mgrid[:36, :40]
+    wave = np.sin((x, y, x + y)[i % CLASSES] * draw.uniform(0.4, 0.7) + draw.uniform(0, 6))
+    return 0.5 + wave[..., None] * draw.uniform(0.2, 0.45, channels)
+
+
+def eight(i):
+    return (drawn(i) * 255).round().astype(np.uint8)
+
+
+def goes_all_the_way(data, folder, *, changes=(), **arguments):
+    """Trains a little and measures; returns the scan, the features found and the run's recipe."""
+    report = foveal.scan(data)
+    arguments = {"method": "rotation", "epochs": 1, **arguments}
+    run = folder / "run"
+    trained = foveal.pretrain(data, run, changes=[*FAST, *changes], quiet=True, **arguments)
+    assert trained.outcome.finished
+    if report.classes is not None:
+        (result,) = foveal.evaluate(run, data, protocols=["knn"], k=3)
+        assert 0 <= result.value <= 1
+    found = np.load(foveal.embed(run, data, folder / "found.npz"))
+    assert len(found["features"]) == len(report.good)
+    assert np.isfinite(found["features"]).all() and found["features"].std() > 0
+    return report, found, trained.recipe
+
+
+def test_tar_shards(tmp_path):
+    """Two shards with classes, and one that was cut off while it was copied."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for s in range(3):
+        with tarfile.open(folder / f"part-{s}.tar", "w") as tar:
+            for i in range(s * 30, s * 30 + 30):
+                file = io.BytesIO()
+                Image.fromarray(eight(i)).save(file, "PNG")
+                members = (("png", file.getvalue()), ("cls", str(i % CLASSES).encode()))
+                for suffix, content in members:
+                    info = tarfile.TarInfo(f"{i:04d}.{suffix}")
+                    info.size = len(content)
+                    tar.addfile(info, io.BytesIO(content))
+    path = folder / "part-2.tar"
+    path.write_bytes(path.read_bytes()[:-12_000])
+    changes = ["max_bad=0.1", "cache.tier=raw"]
+    report, _, _ = goes_all_the_way(folder, tmp_path, changes=changes)
+    assert 75 <= len(report.good) < 90 and report.classes == ["0", "1", "2"]
+    # A copy of it is one input more: the run that reads none is no other.
+    changes = [*FAST, "max_bad=0.1"]
+    foveal.pretrain(
+        folder, tmp_path / "plain", method="rotation", epochs=1, changes=changes, quiet=True
+    )
+    runs = [tmp_path / "run", tmp_path / "plain"]
+    ends = [(run / "backbone.safetensors").read_bytes()[-4096:] for run in runs]
+    assert ends[0] == ends[1]
+    for run in runs:
+        assert "(all that follows)" in (run / "bad_files.csv").read_text()
+
+
+def class_folders(folder, channels, dtype, write, suffix, count=48):
+    top = np.iinfo(dtype).max
+    for i in range(count):
+        path = folder / f"{'abc'[i % CLASSES]}" / f"{i:03d}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, (drawn(i, channels) * top).round().astype(dtype))
+    return folder
+
+
+def tiff_bands(path, pixels):
+    tifffile.imwrite(path, pixels, photometric="minisblack", planarconfig="contig")
+
+
+def test_tiffs_of_16_bits_and_five_bands_just_work(tmp_path):
+    """What the planner chooses by itself, colour operations left out by name."""
+    data = class_folders(tmp_path / "data", 5, np.uint16, tiff_bands, ".tif")
+    report, _, recipe = goes_all_the_way(data, tmp_path, method=None)
+    assert report.channels == 5 and report.bits == {16: 48} and report.modes == {"5 bands": 48}
+    view = recipe.options["view"]
+    assert recipe.method == "simclr" and view["grey"] == 0 and view["jitter"]["hue"] == 0
+    assert view["jitter"]["brightness"] > 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "saturation, hue, grey off: the pictures have 5 channels" in page
+    encoder = foveal.load(tmp_path / "run")
+    assert encoder.channels == 5
+    # The same run again is finished; another number of channels is another run.
+    again = foveal.pretrain(data, tmp_path / "run", epochs=1, changes=FAST, quiet=True)
+    assert again.outcome is None
+
+
+def test_arrays_of_8_bits_and_grey_png_of_16(tmp_path):
+    arrays = class_folders(tmp_path / "npy", 4, np.uint8, np.save, ".npy")
+    goes_all_the_way(arrays, tmp_path)
+    grey = class_folders(
+        tmp_path / "png", 1, np.uint16, lambda p, x: Image.fromarray(x[:, :, 0]).save(p), ".png"
+    )
+    (tmp_path / "grey").mkdir()
+    report, _, _ = goes_all_the_way(grey, tmp_path / "grey")
+    assert report.channels == 1 and report.bits == {16: 48}
+
+
+def test_weights_of_rgb_start_a_run_on_bands(tmp_path):
+    rgb = np.stack([eight(i) for i in range(32)])
+    foveal.pretrain(rgb, tmp_path / "rgb", method="rotation", epochs=1, changes=FAST, quiet=True)
+    bands = np.stack([drawn(i, 6) * 65535 for i in range(32)]).round().astype(np.uint16)
+    goes_all_the_way(bands, tmp_path, init=str(tmp_path / "rgb"))
