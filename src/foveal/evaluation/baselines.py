@@ -69,6 +69,7 @@ def _estimate_batch_norm(
             "network": encoder.describe(),
             "data": source.fingerprint(),
             "channels": source.channels,
+            "bits": source.bits,
             "seed": seed,
             "pictures": len(rows),
             "batch": _BN_BATCH,
