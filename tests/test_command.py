@@ -259,6 +259,7 @@ def test_weights_to_start_from(capsys, labelled, run, tmp_path):
     words = ["pretrain", labelled, "--epochs", "0.2", "--init", out, *TINY, "batch=16"]
     status, _, err = typed(capsys, *words, "--out", tmp_path / "more")
     assert status == 0 and "matched" in err
+    assert "Map of the features" in (tmp_path / "more" / "report.html").read_text(encoding="utf-8")
     status, _, err = typed(capsys, *words, "--out", tmp_path / "wide", "network.width=0.5")
     assert status == 2 and "--backbone" in err and "init_min_share" in err
 

@@ -93,8 +93,9 @@ def _hand_over(trained: Trained) -> None:
     from foveal.backbones.classifier import save_head
     from foveal.core import ranks
     from foveal.exporting.weights import save_encoder
+    from foveal.report.feature_map import write_map
     from foveal.report.page import write_report
-    from foveal.report.pictures import write_neighbour_sheet
+    from foveal.report.pictures import take_gallery, write_neighbour_sheet
 
     folder, recipe = trained.folder, trained.recipe
     if ranks.rank() != 0:
@@ -104,10 +105,11 @@ def _hand_over(trained: Trained) -> None:
         save_encoder(trained.encoder, folder.backbone_file, about)
         if trained.classifier is not None:
             save_head(trained.classifier, trained.table.source.classes or [], folder.path)
-        write_neighbour_sheet(
-            trained.encoder, trained.table, folder.neighbours_file,
-            fraction=recipe.evaluation.fraction, seed=recipe.seed,
-        )  # fmt: skip
+        gallery = take_gallery(
+            trained.encoder, trained.table, fraction=recipe.evaluation.fraction, seed=recipe.seed
+        )
+        write_neighbour_sheet(gallery, folder.neighbours_file)
+        write_map(gallery, trained.table, folder.map_sheet, folder.map_file, seed=recipe.seed)
         # Only now: a run that is killed before this does the rest again.
         if trained.outcome.finished:
             folder.finish(trained.outcome)

@@ -69,6 +69,8 @@ class RunFolder:
         self.features = self.path / "features"
         self.report_file = self.path / "report.html"
         self.neighbours_file = self.path / "neighbours.jpg"
+        self.map_sheet = self.path / "map.jpg"
+        self.map_file = self.path / "map.json"
         self.finished_file = self.path / "finished.json"
 
     @property

@@ -14,6 +14,8 @@ from foveal.evaluation.result import TRIVIAL, figure
 from foveal.exporting.weights import load_encoder
 from foveal.methods import get_method
 from foveal.report.charts import Line, line_chart
+from foveal.report.feature_map import STYLE as MAP_STYLE
+from foveal.report.feature_map import map_section
 from foveal.report.pictures import filter_sheet, inline
 
 _COLOURS = ("#2563a8", "#c2410c", "#15803d", "#7e22ce")
@@ -47,6 +49,7 @@ def write_report(run: str | Path) -> Path:
         _warnings(metrics),
         _curves(metrics, recipe.method),
         _pictures(folder),
+        map_section(folder.map_sheet, folder.map_file),
         _data(folder, data),
         _settings(folder, data),
     ]
@@ -59,7 +62,7 @@ def document(title: str, body: str) -> str:
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<style>{_STYLE}</style>{body}</html>\n"
+        f"<style>{_STYLE}{MAP_STYLE}</style>{body}</html>\n"
     )
 
 

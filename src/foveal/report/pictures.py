@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,30 +25,51 @@ from foveal.views.presets import center_view
 _GALLERY, _QUERIES, _NEIGHBOURS, _SIDE, _GAP = 2000, 8, 7, 72, 4
 
 
-def write_neighbour_sheet(
-    encoder: Encoder, table: Table, path: Path, *, fraction: float, seed: int, threads: int = 1
-) -> None:
-    """A JPEG: each row a keyed picture and its nearest neighbours by cosine, nearest first.
+@dataclass(frozen=True)
+class Gallery:
+    """Some pictures of the data, as the encoder sees them.
+
+    Attributes:
+        rows: Of the sample table, int64 [N].
+        z_ND: Features of length 1, float32.
+        thumbnails: uint8 [N, side, side, 3].
+    """
+
+    rows: NDArray[np.int64]
+    z_ND: Tensor
+    thumbnails: NDArray[np.uint8]
+
+
+@torch.no_grad()
+def take_gallery(
+    encoder: Encoder, table: Table, *, fraction: float, seed: int, threads: int = 1
+) -> Gallery:
+    """Features and thumbnails of up to 2,000 samples drawn by the seed; the unreadable left out."""
+    mixed = rng.permute(rng.key(seed, "sheet"), len(table), np.arange(len(table)))
+    rows = np.sort(mixed[:_GALLERY])
+    device = next(encoder.parameters()).device
+    features, thumbnails, read = [], [], []
+    for some, pixels, ok in ordered_views(
+        table, center_view(encoder.size, fraction), batch=128, threads=threads, rows=rows
+    ):
+        good = torch.from_numpy(ok)
+        features.append(encoder(as_images(pixels.to(device)))["pooled"].float().cpu()[good])
+        thumbnails.append(_thumbnails(pixels[good]))
+        read.append(some[ok])
+    return Gallery(
+        np.concatenate(read), F.normalize(torch.cat(features)), np.concatenate(thumbnails)
+    )
+
+
+def write_neighbour_sheet(gallery: Gallery, path: Path) -> None:
+    """A JPEG: each row a picture and its nearest neighbours by cosine, nearest first.
 
     Pictures that are (nearly) the query itself are passed over, so that copies in the data do not
     pose as good features.
     """
-    mixed = rng.permute(rng.key(seed, "sheet"), len(table), np.arange(len(table)))
-    rows = np.sort(mixed[:_GALLERY])
-    device = next(encoder.parameters()).device
-    features, thumbs = [], []
-    with torch.no_grad():
-        for _, pixels, ok in ordered_views(
-            table, center_view(encoder.size, fraction), batch=128, threads=threads, rows=rows
-        ):
-            good = torch.from_numpy(ok)
-            features.append(encoder(as_images(pixels.to(device)))["pooled"].float().cpu()[good])
-            thumbs.append(_thumbnails(pixels[good]))
-    z_ND = F.normalize(torch.cat(features))
-    pictures = np.concatenate(thumbs)
-    order = nearest(z_ND, min(_QUERIES, len(z_ND)), _NEIGHBOURS)
+    order = nearest(gallery.z_ND, min(_QUERIES, len(gallery.rows)), _NEIGHBOURS)
     with atomic_path(path) as temporary:
-        _sheet(pictures, order).save(temporary, quality=88)
+        _sheet(gallery.thumbnails, order).save(temporary, quality=88)
 
 
 def nearest(z_ND: Tensor, queries: int, neighbours: int) -> NDArray[np.int64]:
