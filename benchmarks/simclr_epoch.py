@@ -4,9 +4,10 @@
 
 A folder of 500x375 photographs' size (1/f noise, quality 90), 64-px views, the demo's backbone,
 AdamW, all cores. In turn, an epoch each: the network alone on a batch that is already there
-(forward, loss, backward); foveal's own step on such a batch; foveal's own loop from the files and
-from its cache tiers; and lightly's loop as its documentation writes it (``DataLoader``,
-``SimCLRTransform``, ``NTXentLoss``), with the same network, head and optimiser.
+(forward, loss, backward); foveal's own step on such a batch; foveal's own loop from the files (a
+first epoch, and a later one, whose decoded pictures memory keeps) and from its cache tiers; and
+lightly's loop as its documentation writes it (``DataLoader``, ``SimCLRTransform``,
+``NTXentLoss``), with the same network, head and optimiser.
 PEERS is an environment that holds foveal and lightly. ``--cpu`` counts processor time of this
 process and its workers with one torch thread, which another load on the machine hardly changes.
 """
@@ -19,6 +20,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ from torch.utils.data import DataLoader
 from _ab import machine
 from foveal.core.batch import Batch
 from foveal.core.cores import available_cores, share_cores
+from foveal.data.kept import keep_decoded
 from foveal.data.loader import Loader
 from foveal.data.scan import scan
 from foveal.data.sources import open_source
@@ -61,12 +64,14 @@ def write_photos(folder: Path, n: int) -> None:
 class Ours:
     """The loop of ``foveal pretrain`` without what happens once (scan, probe, report)."""
 
-    def __init__(self, folder: Path, run: Path, recipe: Recipe) -> None:
+    def __init__(self, folder: Path, run: Path, recipe: Recipe, *, keep: bool = False) -> None:
         source = open_source(folder)
         report = scan(source)
         recipe, _ = decided(recipe, source)
         self.method = build_method(recipe, data_info(recipe, source, report, len(report.good)))
-        self.table = build_table(pixels_of(recipe, source, print), report)
+        table = build_table(pixels_of(recipe, source, print), report)
+        share = recipe.machine.keep_decoded if keep else 0.0
+        self.table = replace(table, kept=keep_decoded(table.source, table.image, share))
         self.recipe, self.steps = recipe, len(self.table) // recipe.batch
         cores = share_cores(accelerator=torch.cuda.is_available(), total=available_cores())
         fabric = make_fabric(recipe, find_unused=False)
@@ -200,12 +205,14 @@ def main() -> None:
             for tier in ("none", "jpeg", "raw")
         }
         ours = tiers["none"]
+        keeping = Ours(folder, Path(work) / "keeping", recipe, keep=True)
         torch.set_num_threads(1 if o.cpu else cores)
         print(machine())
         loops = {
             "bare": Bare(ours).epoch,
             "foveal, views ready": ours.ready(),
-            "foveal, files": ours.epoch,
+            "foveal, files, first epoch": ours.epoch,
+            "foveal, files, later epochs": keeping.epoch,
             "foveal, cache.tier=jpeg": tiers["jpeg"].epoch,
             "foveal, cache.tier=raw": tiers["raw"].epoch,
             "lightly": Lightlys(folder, ours, workers=cores).epoch,

@@ -130,6 +130,9 @@ class Machine(_Frozen):
     cache_folder: str | None = Field(
         None, description="where copies are kept; None: foveal in the user's cache folder"
     )
+    keep_decoded: float = Field(
+        0.25, ge=0, le=1, description="share of free memory for decoded pictures; 0: none kept"
+    )
     checkpoint_every: float = Field(10.0, gt=0, description="minutes between checkpoints")
     keep_every: int = Field(0, ge=0, description="also keep the checkpoint of every N-th epoch")
     log_every: int = Field(20, ge=1, description="steps between lines in metrics.jsonl")

@@ -21,6 +21,7 @@ from foveal.core import rng
 from foveal.core.batch import Batch, StreamBatch
 from foveal.data.badfiles import BadFile
 from foveal.data.buffers import Ring
+from foveal.data.kept import KeptPixels
 from foveal.data.masked import SoftMask
 from foveal.data.order import Order
 from foveal.data.picture import Pixels
@@ -47,6 +48,7 @@ class Table:
         targets: By name, arrays [N, ...], or masks read with each sample.
         label: int64 [N], -1 unknown.
         stats: What the scan saw, [source rows, 2] (bytes, mtime_ns), -1 where unknown.
+        kept: Holds decoded pictures for the next epoch; None decodes each time.
     """
 
     source: Source
@@ -55,6 +57,7 @@ class Table:
     box: NDArray[np.float32] | None = None
     targets: dict[str, NDArray[Any] | SoftMask] = field(default_factory=dict)
     stats: NDArray[np.int64] | None = None
+    kept: KeptPixels | None = None
 
     def __len__(self) -> int:
         return len(self.image)
@@ -76,7 +79,7 @@ class Table:
                 raise BadImage("missing", "the file was there in the scan and is gone")
             if now is not None and now != tuple(self.stats[i]):
                 raise BadImage("changed", "the file changed after the scan")
-        pixels = self.source.read(i)
+        pixels = self.kept.read(self.source, i) if self.kept else self.source.read(i)
         if self.box is None:
             return pixels, None
         top, left, height, width = (round(float(x)) for x in self.box[sample])

@@ -19,7 +19,7 @@ from foveal.data.images import EXTENSIONS
 from foveal.data.masked import is_masked, open_masked
 from foveal.data.picture import MAX_CHANNELS, Picture, Pixels
 from foveal.data.shards import ShardSource, is_shards, open_shards
-from foveal.errors import FovealError
+from foveal.errors import BadImage, FovealError
 
 __all__ = [
     "ArraySource",
@@ -202,3 +202,11 @@ class Subset:
         digest = hashlib.blake2b(self.source.fingerprint().encode(), digest_size=16)
         digest.update(self.rows.tobytes())
         return digest.hexdigest()
+
+
+def is_encoded(source: Source, i: int) -> bool:
+    """Whether row ``i`` has to be decoded; a row that cannot be read does not."""
+    try:
+        return source.content(i) is not None
+    except BadImage:
+        return False

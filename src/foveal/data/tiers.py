@@ -15,8 +15,8 @@ from foveal.data.cache import Tier, expected_bytes, open_cache
 from foveal.data.images import decode
 from foveal.data.masked import MaskedSource
 from foveal.data.picture import Picture, Pixels, with_channels
-from foveal.data.sources import Source
-from foveal.errors import BadImage, FovealError
+from foveal.data.sources import Source, is_encoded
+from foveal.errors import FovealError
 
 _OF_MEMORY = 0.5  # share of free memory raw pixels may take: read from disk they are no faster
 _OF_DISK = 0.5  # share of the free disk a copy may take
@@ -128,7 +128,7 @@ def choose_kind(
     if not _plain(source):
         return "none", "a copy keeps 8 bits and 1 or 3 channels"
     rows = np.unique(np.linspace(0, len(source) - 1, min(_PEEK, len(source))).astype(int)).tolist()
-    if not any(_encoded(source, i) for i in rows):
+    if not any(is_encoded(source, i) for i in rows):
         return "none", "the pictures are not encoded: there is nothing to save"
     there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     free = shutil.disk_usage(there).free
@@ -147,10 +147,3 @@ def choose_kind(
 def _plain(source: Source) -> bool:
     """Whether a copy can hold its pictures."""
     return source.bits == 8 and source.channels in (1, 3)
-
-
-def _encoded(source: Source, i: int) -> bool:
-    try:
-        return source.content(i) is not None
-    except BadImage:
-        return False

@@ -60,16 +60,18 @@ def _torch_groups(group: Group, spec: Optimiser) -> list[dict[str, Any]]:
 
 
 def _build(groups: list[dict[str, Any]], spec: Optimiser) -> torch.optim.Optimizer:
+    # Fused: all of a tensor's step in one pass over its memory. On a CPU torch's "foreach" makes
+    # several passes for every tensor, each with its own hand-over between threads.
     if spec.name == "sgd":
         return torch.optim.SGD(
-            groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov, foreach=True
+            groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov, fused=True
         )
     if spec.name in ("adam", "adamw"):
         for g in groups:
             if (momentum := g.pop("momentum", None)) is not None:
                 g["betas"] = (momentum, spec.betas[1])  # the average of gradients
         kind = torch.optim.Adam if spec.name == "adam" else torch.optim.AdamW
-        return kind(groups, lr=spec.lr, betas=spec.betas, foreach=True)
+        return kind(groups, lr=spec.lr, betas=spec.betas, fused=True)
     return LARS(groups, lr=spec.lr, momentum=spec.momentum, eta=spec.trust, order=spec.lars_order)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from foveal.backbones.encoder import Encoder
 from foveal.backbones.loading import load_weights
 from foveal.core.cores import share_cores
 from foveal.data.badfiles import check_bad_share, write_bad_files
+from foveal.data.kept import keep_decoded
 from foveal.data.loader import Table
 from foveal.data.scan import ScanReport, scan
 from foveal.data.sources import Source, open_source
@@ -232,10 +233,14 @@ def _train(
             folder.create(recipe, summary, texts)
         write_bad_files(folder.bad_file, report.bad)
     fabric.barrier()
+    here = _ranks_here(fabric.world_size)
     cores = share_cores(
         accelerator=torch.cuda.is_available(),
-        ranks_here=_ranks_here(fabric.world_size),
+        ranks_here=here,
         total=recipe.machine.cores,
+    )
+    table = replace(
+        table, kept=keep_decoded(source, table.image, recipe.machine.keep_decoded / here)
     )
     with folder.lock(fabric.global_rank == 0), screen:
         trainer = Trainer(
