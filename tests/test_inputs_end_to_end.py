@@ -9,6 +9,7 @@ import tifffile
 from PIL import Image
 
 import foveal
+from foveal.errors import FovealError
 
 CLASSES = 3
 FAST = ["network.width=0.25", "batch=16", "machine.cores=1", "schedule.warmup=0"]
@@ -47,6 +48,11 @@ def goes_all_the_way(data, folder, *, changes=(), **arguments):
     return report, found, trained.recipe
 
 
+def last_weights(run):
+    """The end of the file of weights; its beginning tells the recipes."""
+    return (run / "backbone.safetensors").read_bytes()[-4096:]
+
+
 def test_tar_shards(tmp_path):
     """Two shards with classes, and one that was cut off while it was copied."""
     folder = tmp_path / "data"
@@ -72,8 +78,7 @@ def test_tar_shards(tmp_path):
         folder, tmp_path / "plain", method="rotation", epochs=1, changes=changes, quiet=True
     )
     runs = [tmp_path / "run", tmp_path / "plain"]
-    ends = [(run / "backbone.safetensors").read_bytes()[-4096:] for run in runs]
-    assert ends[0] == ends[1]
+    assert last_weights(runs[0]) == last_weights(runs[1])
     for run in runs:
         assert "(all that follows)" in (run / "bad_files.csv").read_text()
 
@@ -94,7 +99,7 @@ def tiff_bands(path, pixels):
 def test_tiffs_of_16_bits_and_five_bands_just_work(tmp_path):
     """What the planner chooses by itself, colour operations left out by name."""
     data = class_folders(tmp_path / "data", 5, np.uint16, tiff_bands, ".tif")
-    report, _, recipe = goes_all_the_way(data, tmp_path, method=None)
+    report, found, recipe = goes_all_the_way(data, tmp_path, method=None)
     assert report.channels == 5 and report.bits == {16: 48} and report.modes == {"5 bands": 48}
     view = recipe.options["view"]
     assert recipe.method == "simclr" and view["grey"] == 0 and view["jitter"]["hue"] == 0
@@ -106,6 +111,21 @@ def test_tiffs_of_16_bits_and_five_bands_just_work(tmp_path):
     # The same run again is finished; another number of channels is another run.
     again = foveal.pretrain(data, tmp_path / "run", epochs=1, changes=FAST, quiet=True)
     assert again.outcome is None
+    page = tmp_path / "similar.html"
+    similar = foveal.search(tmp_path / "run", data, data / "a" / "003.tif", top=2, out=page)
+    assert len(similar.found[0].matches) == 2 and page.read_text().count("data:image") == 3
+    assert foveal.bench_data(data, size=24).to_json()["views_ms"] > 0
+    # None of them is shrunk: a copy changes no bit.
+    copied = {"epochs": 1, "quiet": True, "changes": [*FAST, "cache.tier=raw"]}
+    foveal.pretrain(data, tmp_path / "copied", **copied)
+    assert last_weights(tmp_path / "run") == last_weights(tmp_path / "copied")
+    # Shards of the same files are the same pictures.
+    shard = tmp_path / "bands.tar"
+    with tarfile.open(shard, "w") as tar:
+        for path in sorted(data.rglob("*.tif")):
+            tar.add(path, f"{path.parent.name}{path.stem}.tif")
+    again = np.load(foveal.embed(tmp_path / "run", shard, tmp_path / "of_shards.npz"))
+    assert np.array_equal(again["features"], found["features"])
 
 
 def test_arrays_of_8_bits_and_grey_png_of_16(tmp_path):
@@ -123,4 +143,19 @@ def test_weights_of_rgb_start_a_run_on_bands(tmp_path):
     rgb = np.stack([eight(i) for i in range(32)])
     foveal.pretrain(rgb, tmp_path / "rgb", method="rotation", epochs=1, changes=FAST, quiet=True)
     bands = np.stack([drawn(i, 6) * 65535 for i in range(32)]).round().astype(np.uint16)
-    goes_all_the_way(bands, tmp_path, init=str(tmp_path / "rgb"))
+    init = {"init": str(tmp_path / "rgb"), "changes": ["init_channels=inflated"]}
+    goes_all_the_way(bands, tmp_path, **init)
+
+
+def test_a_domain_is_part_of_what_a_run_is(tmp_path):
+    pictures = np.stack([eight(i) for i in range(32)])
+    run, options = tmp_path / "run", {"epochs": 1, "changes": FAST, "quiet": True}
+    first = foveal.pretrain(pictures, run, domain="satellite", **options)
+    view = first.recipe.options["view"]
+    assert view["turns"] == [0, 1, 2, 3] and view["jitter"]["hue"] == view["grey"] == 0
+    assert "satellite: no side is up" in (run / "report.html").read_text()
+    assert foveal.pretrain(pictures, run, domain="satellite", **options).outcome is None
+    with pytest.raises(FovealError, match=r"options.view.flip: 0\.5 -> 0"):
+        foveal.pretrain(pictures, run, domain="radiology", **options)
+    with pytest.raises(FovealError, match="rotation learns which side of a picture is up"):
+        foveal.pretrain(pictures, tmp_path / "b", method="rotation", domain="microscopy", **options)

@@ -82,13 +82,17 @@ def pretrain(
     init: Annotated[
         str | None, typer.Option(help="Weights to start from: a file, a run, timm/NAME.")
     ] = None,
+    domain: Annotated[
+        str | None,
+        typer.Option(help="microscopy, radiology or satellite: views as such pictures need them."),
+    ] = None,
 ) -> None:
     """Learn features from pictures; run it again to continue. Labels are not used."""
     from foveal.verbs import pretrain as run
 
     trained = run(
         data, out, method=method, recipe=recipe, backbone=backbone, epochs=epochs,
-        minutes=minutes, init=init, changes=changes or [], console=_console(),
+        minutes=minutes, init=init, domain=domain, changes=changes or [], console=_console(),
     )  # fmt: skip
     folder = trained.folder
     if trained.outcome is None:

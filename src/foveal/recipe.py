@@ -175,6 +175,11 @@ class Recipe(_Frozen):
     max_bad: float = Field(0.02, ge=0, le=1, description="largest share of unreadable files")
     init: str | None = Field(None, description="weights to start from: a file, a run, timm/NAME")
     init_min_share: float = Field(0.95, ge=0, le=1, description="share that must match")
+    init_channels: Literal["averaged", "inflated"] = Field(
+        "averaged",
+        description="a first layer for more channels: all read as their mean did; or the first "
+        "ones keep their own weights",
+    )
     evaluation: Evaluation = Evaluation()
     cache: Cache = Cache()
     labels: Labels = Labels()

@@ -49,6 +49,7 @@ def pretrain(
     epochs: float | None = None,
     minutes: float | None = None,
     init: str | None = None,
+    domain: str | None = None,
     changes: Mapping[str, Any] | Sequence[str] = (),
     console: Console | None = None,
     quiet: bool = False,
@@ -69,6 +70,7 @@ def pretrain(
         epochs: Passes over the data.
         minutes: A time budget instead; the learning-rate schedule ends on time.
         init: Weights to start from: a file, a run folder or ``timm/NAME`` (which may download).
+        domain: ``microscopy``, ``radiology`` or ``satellite``: views as such pictures need them.
         changes: Recipe values, nested or as ``["optimiser.lr=0.1"]``.
         console: Where progress is written; None is standard error.
         quiet: Write nothing.
@@ -81,7 +83,7 @@ def pretrain(
     """
     if not isinstance(changes, Mapping):
         changes = parse_overrides(changes)
-    wish = Wish(method, recipe, backbone, epochs, minutes, init, changes)
+    wish = Wish(method, recipe, backbone, epochs, minutes, init, domain, changes)
     trained = train(data, out, wish, console=console, quiet=quiet)
     _hand_over(trained)
     return trained

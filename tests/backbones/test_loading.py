@@ -69,6 +69,20 @@ def test_channels_are_adapted(tmp_path):
             )  # fmt: skip
 
 
+def test_more_channels_may_keep_the_first_three(tmp_path):
+    source = _small().eval()
+    save_file(source.state_dict(), tmp_path / "w.safetensors")
+    target = _small(in_chans=5).eval()
+    report = load_weights(target, tmp_path / "w.safetensors", channels="inflated")
+    assert "inflated to 5: the first 3 keep theirs" in report.reshaped[0]
+    own, rgb = (next(p for p in net.parameters() if p.dim() == 4) for net in (target, source))
+    torch.testing.assert_close(own[:, :3], rgb * 3 / 5)
+    torch.testing.assert_close(own.sum(1), rgb.sum(1))
+    # Fewer channels have no first three to keep.
+    report = load_weights(_small(in_chans=1), tmp_path / "w.safetensors", channels="inflated")
+    assert "summed into 1" in report.reshaped[0]
+
+
 def test_a_poor_match_is_refused_and_changes_nothing(tmp_path):
     save_file(_small().state_dict(), tmp_path / "w.safetensors")
     target = build_backbone("small", width=0.5)

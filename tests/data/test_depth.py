@@ -16,12 +16,14 @@ from PIL import Image
 
 from foveal.core.batch import as_images
 from foveal.data import tiff
+from foveal.data.cache import shrunk
 from foveal.data.images import decode
 from foveal.data.loader import Loader, StreamPlan, Table
 from foveal.data.picture import with_channels
 from foveal.data.scan import scan
 from foveal.data.seeds import squared_gradient
 from foveal.data.sources import open_source
+from foveal.data.tiers import choose_kind, read_through
 from foveal.engine.build import check_options
 from foveal.engine.pretrain import Wish, train
 from foveal.errors import BadImage, FovealError
@@ -324,6 +326,26 @@ def test_batches_hold_all_16_bits():
     assert views.dtype == torch.float32 and views.shape == (4, 16, 16, 5)
     assert np.abs(views.numpy() - images / 65535).max() < 1e-6
     assert as_images(views).shape == (4, 5, 16, 16)
+
+
+def test_a_copy_keeps_depth_and_channels(tmp_path):
+    images = deep(60, 80, 5)[None].repeat(3, 0)
+    source = open_source(list(images))
+    copy = {"quality": 90, "scaled": False, "folder": tmp_path}
+    whole = read_through(source, kind="raw", short=64, **copy)
+    assert (whole.read(2) == images[2]).all() and whole.bits == 16
+    small = read_through(source, kind="raw", short=30, **copy).read(1)
+    assert small.shape == (30, 40, 5) and small.dtype == np.uint16
+    # The same as of 8 bits, which Pillow shrinks by itself and rounds after each of two passes.
+    eight = DRAW.integers(64, 192, (60, 80, 3)).astype(np.uint8)
+    off = shrunk(eight.astype(np.uint16) * 257, 30) / 257 - shrunk(eight, 30)
+    assert np.abs(off).max() <= 1.25 and abs(off.mean()) < 0.02
+    assert np.array_equal(shrunk(eight[:, :, [0, 1, 2, 0]], 30)[:, :, :3], shrunk(eight, 30))
+    with pytest.raises(FovealError, match=r"a JPEG keeps 8 bits .* 16 bits and 5 channels"):
+        read_through(source, kind="jpeg", short=64, **copy)
+    bands = pile(tmp_path / "bands", 6, lambda i: npy_of(images[0]), ".npy")
+    kind, why = choose_kind(open_source(bands), 64, tmp_path)
+    assert kind == "raw" and "stay in memory" in why
 
 
 def test_seed_patches_see_the_same_gradients_in_16_bits():

@@ -1,11 +1,13 @@
-"""The planner gives methods that cut tiles views in which tiles show something."""
+"""The planner gives a method views that suit its tiles and the kind of pictures."""
 
 import pytest
 from cases import write_pictures
 
 from foveal.data.scan import scan
 from foveal.data.sources import open_source
-from foveal.engine.plan import make_plan
+from foveal.engine.plan import make_plan, options_for_domain
+from foveal.errors import FovealError
+from foveal.methods import get_method, list_methods
 from foveal.views.spec import View
 
 
@@ -18,3 +20,22 @@ def test_tiles_of_small_pictures_are_not_cut_from_smaller_views(method, tmp_path
     assert any("cuts them into tiles" in reason for reason in plan.reasons)
     other = make_plan(report, method="rotation")
     assert other.recipe.evaluation.size < 72
+
+
+def test_what_learns_turns_is_refused_where_no_side_is_up():
+    for method in ("rotation", "deepercluster", "s4l", "rotation+simclr"):
+        with pytest.raises(FovealError, match="which side of a picture is up, and in microscopy"):
+            options_for_domain(method, {}, "microscopy")
+    assert options_for_domain("s4l", {"pretext": "exemplar"}, "satellite")["pretext"] == "exemplar"
+
+
+@pytest.mark.parametrize("method", [*list_methods(), "rotation+simclr"])
+def test_every_view_of_a_method_fits_the_domain(method):
+    def views(cls, options):
+        for name, part in cls.parts.items():
+            yield from views(part, options[name])
+        yield from (value for _, value in cls.Options(**options) if isinstance(value, View))
+
+    cls = get_method(method)
+    found = list(views(cls, options_for_domain(method, {}, "radiology")))
+    assert found and all(view.flip == 0 and not view.needs_colour() for view in found)

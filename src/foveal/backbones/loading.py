@@ -6,7 +6,7 @@ import pickle
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -67,7 +67,13 @@ class LoadReport:
         return "\n".join(lines)
 
 
-def load_weights(backbone: Backbone, init: str | Path, *, min_share: float = 0.95) -> LoadReport:
+def load_weights(
+    backbone: Backbone,
+    init: str | Path,
+    *,
+    min_share: float = 0.95,
+    channels: Literal["averaged", "inflated"] = "averaged",
+) -> LoadReport:
     """Fills a trunk with weights from elsewhere.
 
     Names are compared after cutting off the prefix (``module.``, ``encoder.``, ...) with which
@@ -78,6 +84,8 @@ def load_weights(backbone: Backbone, init: str | Path, *, min_share: float = 0.9
         init: A run folder of foveal, an exported folder or file, a state dict (``.safetensors``,
             ``.pth``, ``.pt``; never executed), or ``timm/NAME``, which may download.
         min_share: Refuse when a smaller share of the trunk's parameters was matched.
+        channels: What a first convolution makes of more channels than it had: each reads as their
+            mean did (``averaged``), or the first ones keep their own weights (``inflated``).
 
     Raises:
         FovealError: No such file, damaged, executable content, or a poor match.
@@ -97,7 +105,7 @@ def load_weights(backbone: Backbone, init: str | Path, *, min_share: float = 0.9
         elif value.shape == own[target].shape:
             found[target] = value
         elif target == first and _compatible(target, value, own[target], first):
-            found[target], words = _adapt_channels(value, own[target])
+            found[target], words = _adapt_channels(value, own[target], channels)
             report.reshaped.append(f"{name}: {words}")
         elif (resampled := _resample(backbone, target, value)) is not None:
             found[target] = resampled
@@ -262,15 +270,19 @@ def _compatible(name: str, value: Tensor, own: Tensor, first: str | None) -> boo
     )
 
 
-def _adapt_channels(value: Tensor, own: Tensor) -> tuple[Tensor, str]:
+def _adapt_channels(value: Tensor, own: Tensor, how: str) -> tuple[Tensor, str]:
     """A first convolution for another number of channels.
 
     The response to a picture whose channels are all alike stays what it was.
     """
     before, after = value.shape[1], own.shape[1]
-    mean = value.float().mean(1, keepdim=True) * (before / after)
+    adapted = value.float().mean(1, keepdim=True).expand(own.shape).clone()
     words = "summed into 1" if after == 1 else f"averaged into {after}"
-    return mean.expand(own.shape).to(own.dtype), f"{before} input channels {words}"
+    if how == "inflated" and after > before:
+        adapted[:, :before] = value
+        words = f"inflated to {after}: the first {before} keep theirs, the others read their mean"
+    adapted *= before / after
+    return adapted.to(own.dtype), f"{before} input channels {words}"
 
 
 def _resample(backbone: Backbone, name: str, value: Tensor) -> Tensor | None:

@@ -57,7 +57,7 @@ class Tier:
     """How pictures are kept.
 
     Attributes:
-        kind: ``raw`` (pixels: most room, no decoding) or ``jpeg``.
+        kind: ``raw`` (pixels: most room, no decoding) or ``jpeg`` (see ``fits_jpeg``).
         short: Longest short side in pixels; smaller pictures stay as they are, JPEGs among them
             byte for byte.
         quality: Of JPEG, 1 to 100.
@@ -96,7 +96,8 @@ class CachedSource:
         """See ``Source``: shrunk to the tier's short side."""
         stored, (height, width) = self._stored(i)
         if self.tier.kind == "raw":
-            return stored.reshape(height, width, self.channels)
+            pixels: Pixels = stored.view(np.uint8 if self.bits == 8 else np.uint16)
+            return pixels.reshape(height, width, self.channels)
         return with_channels(decode(stored.tobytes()).pixels, self.channels)
 
     def content(self, i: int) -> bytes | None:
@@ -163,8 +164,14 @@ def open_cache(
 
 def copy_key(source: Source, tier: Tier) -> str:
     """Names a copy: a hash of the data and of how they are kept."""
-    what = [_FORMAT, source.fingerprint(), source.channels, sorted(asdict(tier).items())]
+    layout = [source.channels, source.bits]
+    what = [_FORMAT, source.fingerprint(), layout, sorted(asdict(tier).items())]
     return hashlib.blake2b(json.dumps(what).encode(), digest_size=16).hexdigest()
+
+
+def fits_jpeg(source: Source) -> bool:
+    """Whether a JPEG holds what the source reads: 8 bits, one or three channels."""
+    return source.bits == 8 and source.channels in (1, 3)
 
 
 def expected_bytes(source: Source, tier: Tier) -> int:
@@ -183,9 +190,16 @@ def shrunk(pixels: Pixels, short: int) -> Pixels:
     if side <= short:
         return pixels
     size = (round(width * short / side), round(height * short / side))
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    small = np.asarray(image.resize(size, Image.Resampling.BICUBIC))
-    return small[:, :, None] if small.ndim == 2 else small
+    if pixels.itemsize == 1 and pixels.shape[2] == 3:
+        return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+    small = np.empty((size[1], size[0], pixels.shape[2]), pixels.dtype)
+    for c in range(pixels.shape[2]):
+        plane = np.ascontiguousarray(pixels[:, :, c])
+        # Pillow does not resize 16 bits; float32 holds them exactly.
+        image = Image.fromarray(plane if plane.itemsize == 1 else plane.astype(np.float32))
+        found = np.asarray(image.resize(size, Image.Resampling.BICUBIC))
+        small[:, :, c] = found if plane.itemsize == 1 else np.rint(found).clip(0, 65535)
+    return small
 
 
 def _kept(source: Source, tier: Tier, i: int) -> tuple[bytes, tuple[int, int]]:

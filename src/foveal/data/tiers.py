@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from foveal.core.memory import available_memory
-from foveal.data.cache import Tier, expected_bytes, open_cache
+from foveal.data.cache import Tier, expected_bytes, fits_jpeg, open_cache
 from foveal.data.images import decode
 from foveal.data.masked import MaskedSource
 from foveal.data.picture import Picture, Pixels, with_channels
@@ -97,11 +97,11 @@ def read_through(
             "tier would shrink",
             hint="cache.tier=none cache.scaled=false",
         )
-    if kind != "none" and not _plain(source):
+    if kind == "jpeg" and not fits_jpeg(source):
         raise FovealError(
-            f"a copy keeps 8 bits and 1 or 3 channels; {source.root} has {source.bits} bits and "
-            f"{source.channels} channels, and would lose some",
-            hint="cache.tier=none",
+            f"a JPEG keeps 8 bits and 1 or 3 channels; {source.root} is read with {source.bits} "
+            f"bits and {source.channels} channels, and would lose some",
+            hint="cache.tier=raw",
         )
     if scaled:
         source = ScaledSource(source, short)
@@ -125,8 +125,6 @@ def choose_kind(
     """
     if isinstance(source, MaskedSource):
         return "none", "masks count in pixels of the frames"
-    if not _plain(source):
-        return "none", "a copy keeps 8 bits and 1 or 3 channels"
     rows = np.unique(np.linspace(0, len(source) - 1, min(_PEEK, len(source))).astype(int)).tolist()
     if not any(is_encoded(source, i) for i in rows):
         return "none", "the pictures are not encoded: there is nothing to save"
@@ -135,6 +133,8 @@ def choose_kind(
     raw = expected_bytes(source, Tier("raw", short))
     if raw <= _OF_MEMORY * available_memory() and raw <= _OF_DISK * free:
         return "raw", f"{raw / 1e9:,.2f} GB of pixels stay in memory"
+    if not fits_jpeg(source):
+        return "none", f"{raw / 1e9:,.1f} GB of pixels are too much, and JPEG would lose some"
     jpeg = expected_bytes(source, Tier("jpeg", short))
     if jpeg > _OF_DISK * free:
         return "none", f"a copy of {jpeg / 1e9:,.1f} GB would fill the disk of {folder}"
@@ -142,8 +142,3 @@ def choose_kind(
     if jpeg > 0.8 * stored:
         return "none", f"the files take {stored / 1e9:,.1f} GB, a copy {jpeg / 1e9:,.1f} GB"
     return "jpeg", f"{jpeg / 1e9:,.2f} GB; raw pixels would be {raw / 1e9:,.1f} GB"
-
-
-def _plain(source: Source) -> bool:
-    """Whether a copy can hold its pictures."""
-    return source.bits == 8 and source.channels in (1, 3)

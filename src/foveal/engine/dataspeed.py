@@ -19,7 +19,7 @@ from foveal.core import rng
 from foveal.core.batch import as_images
 from foveal.core.cores import share_cores
 from foveal.core.memory import available_memory
-from foveal.data.cache import Tier, expected_bytes, open_cache
+from foveal.data.cache import Tier, expected_bytes, fits_jpeg, open_cache
 from foveal.data.files import FileSource
 from foveal.data.images import decode
 from foveal.data.loader import Loader, StreamPlan, Table
@@ -298,7 +298,8 @@ def _tiers(
     """Copies of the sample are made and read; views are cut from what they hold."""
     found = []
     with tempfile.TemporaryDirectory(prefix="foveal-bench-") as folder:
-        for kind in ("raw", "jpeg"):
+        kinds: tuple[Literal["raw", "jpeg"], ...] = ("raw", "jpeg")
+        for kind in kinds if fits_jpeg(sample) else kinds[:1]:
             tier = Tier(kind, _SHORT)
             copy = open_cache(sample, tier, Path(folder))
             rows = list(range(len(copy)))

@@ -16,6 +16,7 @@ from foveal.methods import get_method
 from foveal.methods.base import Method, MethodOptions
 from foveal.recipe import Evaluation, Network, Recipe, override, validated
 from foveal.recipes import get_recipe
+from foveal.views.domains import get_domain
 from foveal.views.spec import View
 
 _CPU_VIEWS, _CUDA_VIEWS = 400_000, 40_000_000
@@ -126,6 +127,27 @@ def options_without_colour(
         return view.without_colour()
 
     return _map_views(get_method(method), options, strip), off
+
+
+def options_for_domain(method: str, options: dict[str, Any], name: str) -> dict[str, Any]:
+    """Options whose views are as the pictures of a field need them.
+
+    Raises:
+        FovealError: There is no such domain, or the method learns what its pictures do not have.
+    """
+    domain = get_domain(name)
+    if not domain.upright and _tells_turns(get_method(method), options):
+        raise FovealError(
+            f"{method} learns which side of a picture is up, and in {name} none is",
+            hint="another --method, for example simclr",
+        )
+    return _map_views(get_method(method), options, lambda view, _: domain.change(view))
+
+
+def _tells_turns(cls: type[Method], options: dict[str, Any]) -> bool:
+    if cls.parts:
+        return any(_tells_turns(p, options.get(n, {})) for n, p in cls.parts.items())
+    return cls.tells_turns(validated(cls.Options, options, f"options of {cls.title}"))
 
 
 def _map_views(

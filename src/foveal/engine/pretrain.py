@@ -33,7 +33,7 @@ from foveal.engine.build import (
 )
 from foveal.engine.cachetier import as_recorded, check_ranks_agree, decided, pixels_of
 from foveal.engine.labels import limited, seen_labels
-from foveal.engine.plan import make_plan, options_without_colour
+from foveal.engine.plan import make_plan, options_for_domain, options_without_colour
 from foveal.engine.runfolder import Outcome, RunFolder
 from foveal.engine.screen import ProgressScreen
 from foveal.engine.trainer import Trainer
@@ -42,6 +42,7 @@ from foveal.methods import get_method
 from foveal.methods.base import DataInfo, Method
 from foveal.recipe import Labels, Recipe, override, validated
 from foveal.recipes import get_recipe
+from foveal.views.domains import get_domain
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Wish:
         backbone: A trunk's name.
         epochs, minutes: The budget, one of them.
         init: Weights to start from.
+        domain: A kind of pictures (``foveal.views.domains``), whose views are changed to fit.
         changes: Nested recipe values, from ``key=value``.
     """
 
@@ -84,6 +86,7 @@ class Wish:
     epochs: float | None = None
     minutes: float | None = None
     init: str | None = None
+    domain: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -148,9 +151,10 @@ def train(
 def resolve(wish: Wish, report: ScanReport, source: Source) -> tuple[Recipe, list[str]]:
     """The recipe a wish comes to for the data at hand, and why."""
     if isinstance(wish.recipe, Recipe):
-        return _requested(wish.recipe, wish), []
+        return _requested(wish.recipe, wish), _about_domain(wish)
     if wish.recipe is not None:
-        return _requested(get_recipe(wish.recipe), wish), [f"recipe {wish.recipe}"]
+        reasons = [f"recipe {wish.recipe}", *_about_domain(wish)]
+        return _requested(get_recipe(wish.recipe), wish), reasons
     budget = {k: v for k in ("epochs", "minutes") if (v := wish.explicit().get(k)) is not None}
     plan = make_plan(
         report,
@@ -159,7 +163,7 @@ def resolve(wish: Wish, report: ScanReport, source: Source) -> tuple[Recipe, lis
         budget=budget,
         labelled=_labelled(wish, report, source),
     )
-    recipe, reasons = _requested(plan.recipe, wish), plan.reasons
+    recipe, reasons = _requested(plan.recipe, wish), [*plan.reasons, *_about_domain(wish)]
     channels = recipe.channels or report.channels
     if channels != 3:
         options, off = options_without_colour(recipe.method, recipe.options)
@@ -168,6 +172,10 @@ def resolve(wish: Wish, report: ScanReport, source: Source) -> tuple[Recipe, lis
             what = "are grey" if channels == 1 else f"have {channels} channels"
             reasons.append(f"{', '.join(off)} off: the pictures {what}")
     return recipe, reasons
+
+
+def _about_domain(wish: Wish) -> list[str]:
+    return [] if wish.domain is None else [f"{wish.domain}: {get_domain(wish.domain).about}"]
 
 
 def _labelled(wish: Wish, report: ScanReport, source: Source) -> int | None:
@@ -182,6 +190,9 @@ def _requested(recipe: Recipe, wish: Wish) -> Recipe:
     """A recipe with what the user asked for by name."""
     if wish.method is not None and wish.method != recipe.method:
         recipe = override(recipe, {"method": wish.method})
+    if wish.domain is not None:
+        options = options_for_domain(recipe.method, recipe.options, wish.domain)
+        recipe = recipe.model_copy(update={"options": options})
     return override(override(recipe, wish.explicit()), wish.changes)
 
 
@@ -282,7 +293,12 @@ def _loader(recipe: Recipe, screen: ProgressScreen) -> Callable[[Backbone], None
 
     def load(backbone: Backbone) -> None:
         assert recipe.init is not None
-        report = load_weights(backbone, recipe.init, min_share=recipe.init_min_share)
+        report = load_weights(
+            backbone,
+            recipe.init,
+            min_share=recipe.init_min_share,
+            channels=recipe.init_channels,
+        )
         text = f"weights from {recipe.init}: {report}"
         if text not in said:
             said.add(text)

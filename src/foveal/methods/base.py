@@ -298,6 +298,11 @@ class Method(nn.Module, ABC):
     def encoder(self) -> Encoder:
         """What is evaluated, embedded and exported; shares this method's modules."""
 
+    @classmethod
+    def tells_turns(cls, options: Any) -> bool:
+        """Whether with these options it learns which side of a picture is up."""
+        return False
+
     def classifiers(self) -> list[nn.Linear]:
         """Layers from the encoder's pooled features to the logits of the classes.
 

@@ -97,6 +97,11 @@ class DeeperCluster(Method):
         self.register_buffer("assignments", start)
         self._draw_heads(0)
 
+    @classmethod
+    def tells_turns(cls, options: DeeperClusterOptions) -> bool:
+        """It does."""
+        return True
+
     def streams(self) -> dict[str, Stream]:
         """One view a picture."""
         return {"main": Stream({"view": self.options.view})}

@@ -71,6 +71,11 @@ class Rotation(Method):
         self.normalise = data.normalise()
         self.head = nn.Linear(self.trunk.dim, len(self.turns))
 
+    @classmethod
+    def tells_turns(cls, options: RotationOptions) -> bool:
+        """It does."""
+        return True
+
     def streams(self) -> dict[str, Stream]:
         """One view a picture."""
         return {"main": Stream({"view": self.options.view})}

@@ -70,6 +70,11 @@ class S4L(Method):
             self.average_trunk = deepcopy(self.trunk).requires_grad_(False)
             self.average_head = deepcopy(self.head).requires_grad_(False)
 
+    @classmethod
+    def tells_turns(cls, options: S4LOptions) -> bool:
+        """Where they are its pretext task."""
+        return options.pretext == "rotation"
+
     def streams(self) -> dict[str, Stream]:
         """Labelled pictures, whose passes are the epochs, and all pictures."""
         o = self.options
