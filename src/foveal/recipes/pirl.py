@@ -47,7 +47,7 @@ def doom() -> Recipe:
         "view": {**picture.model_dump(mode="json"), "jitter": light},
         "other_view": other,
     }
-    return recipe.model_copy(update={"options": options, "epochs": 5.0})
+    return recipe.model_copy(update={"options": options, "batch": 64, "epochs": 8.0})
 
 
 def imagenet() -> Recipe:

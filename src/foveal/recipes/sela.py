@@ -36,8 +36,8 @@ def doom() -> Recipe:
     view = sela_view(VIEW).model_copy(
         update={"crop": Crop(scale=(0.2, 1.0)), "jitter": DOOM_JITTER, "grey": 0.0}
     )
-    options = {**recipe.options, "view": view.model_dump(mode="json"), "updates": 12}
-    return recipe.model_copy(update={"options": options, "epochs": 8.0})
+    options = {**recipe.options, "view": view.model_dump(mode="json"), "updates": 8}
+    return recipe.model_copy(update={"options": options, "batch": 64, "epochs": 8.0})
 
 
 def imagenet() -> Recipe:
