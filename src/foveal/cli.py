@@ -251,7 +251,9 @@ def predict(
 @app.command()
 def export(
     run_or_file: RunArgument,
-    format: Annotated[str, typer.Option("--format", help="timm, torch, onnx or hf.")],
+    format: Annotated[
+        str, typer.Option("--format", help="timm, torch, onnx, hf, torchvision or detectron2.")
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="PATH", help="The folder to write.")],
 ) -> None:
     """Write the backbone for use elsewhere; verified before success is reported."""

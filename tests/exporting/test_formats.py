@@ -6,6 +6,7 @@ import sys
 import pytest
 import timm
 import torch
+from readme import in_readme
 
 from foveal.backbones import timm_bridge
 from foveal.backbones.encoder import Encoder
@@ -32,7 +33,7 @@ def test_timm_loads_it(tmp_path):
     encoder = _save(tmp_path, [trunk], [[Normalise(MEAN, STD)]], 2, size=64)
     report = export(tmp_path, format="timm", out=tmp_path / "out")
     assert report.files == ("README.md", "config.json", "model.safetensors")
-    assert report.difference < 1e-5 and report.line in str(report)
+    assert report.difference < 1e-5 and report.line in str(report) and in_readme(report)
     x = torch.rand(2, 2, 64, 64)
     net = eval(report.line).eval()
     data = timm.data.resolve_model_data_config(net)
@@ -54,6 +55,7 @@ def test_torch_loads_it_without_foveal(tmp_path):
     encoder = _save(tmp_path, trunks, [[Channels([0])], [Normalise([0.5], [0.2]), Sobel()]], 3)
     report = export(tmp_path / "backbone.safetensors", format="torch", out=tmp_path / "out")
     assert report.files == ("README.md", "backbone.safetensors", "encoder.pt2")
+    assert in_readme(report)
     x = torch.rand(5, 3, 32, 32)
     torch.save(x, tmp_path / "x.pt")
     code = (

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from readme import in_readme
 
 from foveal.backbones.encoder import Encoder
 from foveal.backbones.inputs import Normalise
@@ -34,6 +35,7 @@ def test_onnxruntime_loads_it_at_any_batch_and_size(saved, tmp_path):
     encoder, folder = saved
     report = export(folder, format="onnx", out=tmp_path / "out")
     session = eval(report.line)
+    assert in_readme(report)
     about = json.loads((tmp_path / "out" / "encoder.json").read_text())
     assert about["input"]["free"] == ["batch", "height", "width"]
     for shape in ((1, 3, 24, 24), (5, 3, 24, 24), (2, 3, 40, 56)):
@@ -59,6 +61,7 @@ def test_hf_folder(saved, tmp_path):
     assert report.files == (
         "README.md", "config.json", "model.safetensors", "preprocessor_config.json",
     )  # fmt: skip
+    assert in_readme(report)
     x = torch.rand(2, 3, 24, 24)
     with torch.no_grad():
         assert torch.equal(eval(report.line)(x)["pooled"], encoder(x)["pooled"])

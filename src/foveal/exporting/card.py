@@ -36,6 +36,7 @@ def write_card(
     inputs = "\n".join(
         f"- trunk {i + 1}: {json.dumps(layers)}" for i, layers in enumerate(described["inputs"])
     )
+    libraries = _libraries(line)
     text = f"""---
 library_name: foveal
 pipeline_tag: image-feature-extraction
@@ -49,9 +50,7 @@ Trained{how} by {by}. It turns a picture into {encoder.dim} numbers.
 ## Load
 
 ```python
-import {line.partition(".")[0]}
-
-net = {line}
+{_code(line, libraries)}
 ```
 
 or, with foveal: `foveal.load(FOLDER)`, `foveal embed FOLDER --data PICTURES --out FILE.npz`.
@@ -60,7 +59,7 @@ or, with foveal: `foveal.load(FOLDER)`, `foveal embed FOLDER --data PICTURES --o
 
 {encoder.channels} channels; resize the short side to {resize} pixels (bicubic), cut the central
 {encoder.size}x{encoder.size}, divide by the largest pixel value so that they lie in [0, 1].
-{_INPUTS.get(line.partition(".")[0], _INPUTS["torch"])}
+{_INPUTS.get(libraries[-1], _INPUTS["torch"])}
 
 {inputs}
 
@@ -77,9 +76,28 @@ or, with foveal: `foveal.load(FOLDER)`, `foveal embed FOLDER --data PICTURES --o
     write_text(folder / "README.md", text)
 
 
+def _libraries(line: str) -> list[str]:
+    """The packages the line needs, the one that makes the network last."""
+    found = [n for n in ("torch", "torchvision", "timm", "onnxruntime") if f"{n}." in line]
+    return found or ["detectron2" if line.startswith("cfg.") else "foveal"]
+
+
+def _code(line: str, libraries: list[str]) -> str:
+    if libraries == ["detectron2"]:
+        return (
+            "from detectron2.config import get_cfg\n\ncfg = get_cfg()\n"
+            'cfg.merge_from_file("the configuration of your detector")\n' + line
+        )
+    net = line if line.startswith("net = ") else f"net = {line}"
+    return f"import {', '.join(libraries)}\n\n{net}"
+
+
 _INPUTS = {
     "torch": "The program does the rest itself (channels, normalisation):",
     "timm": "Then normalise, as `timm.data.create_transform` does from `config.json`:",
+    "torchvision": "Then normalise:",
+    "detectron2": "Then normalise; `detectron2.yaml` has the same in detectron2's range, 0 to 255, "
+    "and the order of the channels, RGB:",
 }
 
 

@@ -13,13 +13,14 @@ from typing import Any
 import torch
 
 from foveal.backbones.encoder import Encoder
-from foveal.backbones.inputs import Normalise
 from foveal.core.files import read_json, write_json
 from foveal.engine.runfolder import RunFolder
 from foveal.errors import FovealError
 from foveal.exporting.card import write_card
 from foveal.exporting.compare import Pooled, compare, pictures_like
 from foveal.exporting.onnx_format import export_onnx
+from foveal.exporting.plain import PREFIX, plain_network
+from foveal.exporting.resnets import export_detectron2, export_torchvision
 from foveal.exporting.weights import load_encoder, read_about, save_encoder
 from foveal.recipe import nearest
 
@@ -61,6 +62,7 @@ def export(run_or_file: str | Path, *, format: str, out: str | Path) -> ExportRe
             encoder, from pictures in [0, 1] to ``pooled``, any batch size. ``onnx``: the same as an
             ONNX graph, compared under onnxruntime. ``hf``: a folder in the manner of the Hugging
             Face hub, with a model card that holds the run's measured numbers.
+            ``torchvision``, ``detectron2``: unmodified ResNets under the names of these libraries.
         out: The folder to write; must not exist or be empty.
 
     Raises:
@@ -85,29 +87,19 @@ def _export_timm(
     encoder: Encoder, about: dict[str, Any], folder: Path, out: Path
 ) -> tuple[str, float]:
     """Timm's hub layout: ``model.safetensors`` with timm's names and ``config.json``."""
-    spec = None
-    if len(encoder.trunks) == 1 and encoder.grid == 1:
-        from foveal.backbones import timm_bridge
+    from foveal.backbones import timm_bridge
 
-        spec = timm_bridge.timm_spec(encoder.describe()["trunks"][0])
-    layers = list(encoder.inputs[0].children())
-    if spec is None or len(layers) != 1 or not isinstance(layers[0], Normalise):
-        raise FovealError(
-            "this encoder is not one unmodified timm network on whole pictures behind a "
-            "normalisation, so timm cannot build it",
-            hint="--format torch",
-        )
-    values = layers[0].arguments
-    channels = encoder.channels
+    plain = plain_network(encoder, "timm")
     config = timm_bridge.hub_config(
-        *spec,
+        plain.name,
+        plain.arguments,
         size=encoder.size,
         fraction=encoder.fraction,
-        mean=_per_channel(values["mean"], channels),
-        std=_per_channel(values["std"], channels),
+        mean=plain.mean,
+        std=plain.std,
     )
     write_json(folder / "config.json", config)
-    save_encoder(encoder, folder / "model.safetensors", about, prefix="trunks.0.body.net.")
+    save_encoder(encoder, folder / "model.safetensors", about, prefix=PREFIX)
     net = timm_bridge.load_exported(str(folder)).eval()
     written = read_json(folder / "config.json")["pretrained_cfg"]
     mean, std = (torch.tensor(written[k])[:, None, None] for k in ("mean", "std"))
@@ -175,6 +167,8 @@ FORMATS: dict[str, Callable[[Encoder, dict[str, Any], Path, Path], tuple[str, fl
     "torch": _export_torch,
     "onnx": export_onnx,
     "hf": _export_hf,
+    "torchvision": export_torchvision,
+    "detectron2": export_detectron2,
 }
 
 
@@ -184,10 +178,6 @@ def results_of(run_or_file: str | Path) -> list[dict[str, Any]]:
     if not folder.exists:
         return []
     return [r for path in sorted(folder.results.glob("*.json")) for r in read_json(path)]
-
-
-def _per_channel(values: list[float], channels: int) -> list[float]:
-    return values * channels if len(values) == 1 else values
 
 
 @contextmanager
