@@ -73,7 +73,7 @@ def _with_norm(name, shape):
         yield f"{name}.norm.{part}", (shape[0],)
 
 
-def _table_50(groups=1, width=1):
+def _table_50(groups, width):
     yield from _with_norm("stem.conv1", (64, 3, 7, 7))
     for stage, (blocks, before, middle, out) in STAGES_50.items():
         middle *= width
@@ -99,7 +99,6 @@ def _table_18():
     "name, table",
     [
         ("resnet18", _table_18()),
-        ("resnet50", _table_50()),
         ("resnext50_32x4d", _table_50(groups=32, width=2)),
     ],
 )
