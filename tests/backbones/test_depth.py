@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from foveal.backbones.depth import parameter_depths
+from foveal.backbones.depth import module_depths, parameter_depths
 from foveal.backbones.encoder import Encoder
 from foveal.backbones.inputs import Normalise
 from foveal.backbones.registry import build_backbone
@@ -56,3 +56,15 @@ def test_the_encoder_is_left_as_it_was():
     assert encoder.training and not frozen.requires_grad
     assert all(torch.equal(v, state[k]) for k, v in encoder.state_dict().items())
     assert all(p.grad is None for p in encoder.parameters())
+
+
+def test_modules_without_parameters_lie_where_the_layer_before_them_does():
+    encoder = _encoder({"name": "small", "in_chans": 3, "width": 0.25})
+    norm = next(m for m in encoder.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    norm.weight = norm.bias = None
+    depths, places = parameter_depths(encoder), module_depths(encoder)
+    for name, depth in depths.items():
+        assert places[name.rpartition(".")[0]] == depth
+    plain = next(n for n, m in encoder.named_modules() if m is norm)
+    assert places[plain] == 0
+    assert "" not in places and "trunks.0" not in places

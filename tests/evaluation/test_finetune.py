@@ -18,14 +18,17 @@ from foveal.engine.optim import build_optimiser
 from foveal.engine.runfolder import RunFolder
 from foveal.engine.screen import ProgressScreen
 from foveal.errors import FovealError
-from foveal.evaluation import finetune as module
+from foveal.evaluation import arms as module
 from foveal.evaluation.features import weights_digest
 from foveal.evaluation.finetune import labels_name, parse_labels
+from foveal.evaluation.ranked import ranks_of
 from foveal.evaluation.run import evaluate
-from foveal.evaluation.training import _groups, new_classifier, ranks_of, train_classifier
+from foveal.evaluation.training import scores_of, train
+from foveal.evaluation.tuned import tuned_copy
 from foveal.evaluation.tuning import TUNINGS, Tuning, get_tuning
 from foveal.exporting.weights import save_encoder
 from foveal.recipe import Labels, Recipe
+from foveal.views.presets import center_view
 
 SHORT = get_tuning("small", {"epochs": 2, "batch": 16})
 QUIET = ProgressScreen(quiet=True)
@@ -66,9 +69,9 @@ def run(tmp_path):
     return folder.path
 
 
-def _train(tuning, seed=0, encoder=None, n=90):
-    net = new_classifier(encoder or _encoder(), list("abc"))
-    about = train_classifier(net, _table(n), tuning, seed=seed, screen=QUIET)
+def _train(tuning, seed=0, encoder=None, n=90, drawn=None):
+    net, groups = tuned_copy(encoder or _encoder(), 3, tuning, drawn=drawn, seed=seed)
+    about = train(net, groups, _table(n), tuning, seed=seed, screen=QUIET)
     return net, about
 
 
@@ -79,7 +82,8 @@ def test_training_learns_and_touches_only_the_copy():
     assert weights_digest(encoder) == before and not encoder.training
     assert torch.equal(torch.get_rng_state(), state)
     assert about["steps"] == round(12 * 90 / 16) and about["last_loss"] < 0.6
-    ranks = ranks_of(net, _table(60, seed=1))
+    scores = scores_of(net, _table(60, seed=1), Tuning(), center_view(16), seed=0)
+    ranks = ranks_of(scores, _pictures(60, seed=1)[1])
     assert ranks.shape == (60,) and (ranks == 0).mean() > 0.9
     for (name, a), (_, b) in zip(
         encoder.named_parameters(), net.encoder.named_parameters(), strict=True
@@ -94,8 +98,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not():
 
 def test_layers_further_from_the_head_learn_more_slowly():
     tuning = get_tuning("small", {"layer_decay": 0.5, "head": 3.0})
-    net = new_classifier(_encoder(), list("abc"))
-    groups = _groups(net, tuning)
+    net, groups = tuned_copy(_encoder(), 3, tuning, drawn=None, seed=0)
     assert [g.lr for g in groups] == [0.5**4, 0.5**3, 0.5**2, 0.5, 3.0]
     factors = {g["factor"] for g in build_optimiser(groups, tuning.optimiser).param_groups}
     assert factors == {0.5**4, 0.5**3, 0.5**2, 0.5, 3.0}
@@ -194,22 +197,20 @@ def test_few_labels_draw_save_and_repeat(data, run):
 
 
 def test_an_interrupted_evaluation_trains_no_arm_twice(data, run, monkeypatch):
-    trained, real = [], module.train_classifier
+    trained, real = [], module.train
 
-    def train(net, table, tuning, **more):
+    def one(net, groups, table, tuning, **more):
         if len(trained) == 1:
             raise KeyboardInterrupt
         trained.append(len(table))
-        return real(net, table, tuning, **more)
+        return real(net, groups, table, tuning, **more)
 
-    monkeypatch.setattr(module, "train_classifier", train)
+    monkeypatch.setattr(module, "train", one)
     with pytest.raises(KeyboardInterrupt):
         evaluate(run, data, protocols=["finetune"], tuning=SHORT)
-    monkeypatch.setattr(module, "train_classifier", real)
+    monkeypatch.setattr(module, "train", real)
     calls = []
-    monkeypatch.setattr(
-        module, "train_classifier", lambda *a, **k: calls.append(1) or real(*a, **k)
-    )
+    monkeypatch.setattr(module, "train", lambda *a, **k: calls.append(1) or real(*a, **k))
     first = evaluate(run, data, protocols=["finetune"], tuning=SHORT)
     assert calls == [1]  # the arm of the random start
     assert evaluate(run, data, protocols=["finetune"], tuning=SHORT) == first and calls == [1]
@@ -239,7 +240,7 @@ def test_labels_are_shares_numbers_or_files(tmp_path):
 
 
 def test_recipes_of_the_papers():
-    assert set(TUNINGS) == {"small", "vissl", "simclr", "deepercluster"}
+    assert set(TUNINGS) >= {"small", "vissl", "simclr", "deepercluster", "rotnet"}
     vissl = get_tuning("vissl")
     assert (vissl.epochs, vissl.schedule.milestones, vissl.optimiser.nesterov) == (70, (30,), True)
     assert get_tuning("simclr").optimiser.scaling == "sqrt"

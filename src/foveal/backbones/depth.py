@@ -49,3 +49,22 @@ def parameter_depths(encoder: Encoder) -> dict[str, int]:
         for name, p in named.items():
             p.requires_grad_(asked[name])
     return depths
+
+
+def module_depths(encoder: Encoder) -> dict[str, int]:
+    """The same for modules, with everything that is theirs: parameters, buffers, mode.
+
+    Returns:
+        By name. A module with parameters of its own lies where the first of them does; one without
+        (a plain batch norm, dropout) where the layer registered before it lies. Modules that only
+        hold others are left out.
+    """
+    depths = parameter_depths(encoder)
+    found, before = {}, 0
+    for name, module in encoder.named_modules():
+        own = [depths[f"{name}.{p}" if name else p] for p, _ in module.named_parameters("", False)]
+        if own:
+            before = min(own)
+        if own or not any(module.children()):
+            found[name] = before
+    return found

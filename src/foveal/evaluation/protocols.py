@@ -10,7 +10,7 @@ from foveal.evaluation.bench import Bench
 from foveal.evaluation.clusters import clusters
 from foveal.evaluation.compare import compared
 from foveal.evaluation.episodes import episodes
-from foveal.evaluation.finetune import fewlabels, finetune
+from foveal.evaluation.finetune import fewlabels, finetune, finetune_after, retrain_after
 from foveal.evaluation.health import health
 from foveal.evaluation.knn import knn
 from foveal.evaluation.linear import linear
@@ -73,11 +73,13 @@ PROTOCOLS: dict[str, Callable[[Bench], list[Result]]] = {
     "health": health,
     "fewlabels": fewlabels,
     "finetune": finetune,
+    "retrain_after": retrain_after,
+    "finetune_after": finetune_after,
 }
 """By name; every one takes a bench and returns its results."""
 
-TUNED = ("fewlabels", "finetune")
+TUNED = ("fewlabels", "finetune", "retrain_after", "finetune_after")
 """Those that train a copy of the network, by the settings of ``foveal.evaluation.tuning``."""
 
-SEVERAL = ("svm", "svm_lowshot", "health")
+SEVERAL = ("svm", "svm_lowshot", "health", "finetune", "retrain_after", "finetune_after")
 """Those that take pictures of several classes."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from foveal.evaluation.bench import Bench, Split
 from foveal.evaluation.features import compute_threads
@@ -46,10 +47,7 @@ def kept_ranks(
         )
         with compute_threads(bench.device), torch.no_grad():
             scores, about = probe(problem)
-        labels = bench.tensor(split.test.labels)
-        rank = true_class_rank(scores, labels)
-        own = scores.gather(1, labels[:, None])[:, 0]
-        np.save(path, rank.masked_fill(own == -math.inf, bench.classes).cpu().numpy())
+        np.save(path, _ranks(scores, bench.tensor(split.test.labels)))
         return about
 
     shaped_by = {
@@ -62,6 +60,20 @@ def kept_ranks(
     }
     found, about, _ = bench.store.get(shaped_by, make)
     return np.asarray(found), about
+
+
+def ranks_of(scores_QC: NDArray[np.float32], labels_Q: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rank of the true class for every picture, int64 [Q]; 0 a right answer."""
+    return _ranks(torch.from_numpy(scores_QC), torch.from_numpy(labels_Q))
+
+
+def _ranks(scores_QC: Tensor, labels_Q: Tensor) -> NDArray[np.int64]:
+    rank = true_class_rank(scores_QC, labels_Q)
+    own = scores_QC.gather(1, labels_Q[:, None])[:, 0]
+    # What is never predicted is wrong at every rank.
+    found = rank.masked_fill(own == -math.inf, scores_QC.shape[1])
+    ranks: NDArray[np.int64] = found.cpu().numpy()
+    return ranks
 
 
 def accuracies(rank_Q: NDArray[np.int64], classes: int) -> dict[str, NDArray[np.float64]]:

@@ -43,7 +43,8 @@ SUITES = {
     "doom": Suite(
         ("knn", "linear", "ridge", "sgd", "svm", "svm_lowshot", "retrieval", "episodes",
          "clusters", "health", "fewlabels", "finetune"),
-        about="Everything that can be measured on pictures of one class each.",
+        about="Everything that can be measured on pictures of one class each, but for what trains "
+        "once a layer (retrain_after, finetune_after).",
     ),
 }  # fmt: skip
 

@@ -46,7 +46,7 @@ def svm(bench: Bench) -> list[Result]:
     marks = bench.marks(bench.test, bench.trained.test)
     value, resampled, chosen = {}, {}, {}
     for which, split in splits.items():
-        scores, chosen[which] = _scores(bench, split, which == "pixels")
+        scores, chosen[which] = svm_scores(bench, split, which == "pixels")
         aps = class_aps(scores, marks, form="envelope")
         chosen[which]["ap_per_class"] = [None if np.isnan(ap) else float(ap) for ap in aps]
         value[which] = float(np.nanmean(aps))
@@ -61,7 +61,9 @@ def svm(bench: Bench) -> list[Result]:
     return [beside("svm", "map_envelope", value, resampled, len(marks), configuration)]
 
 
-def _scores(bench: Bench, split: Split, pixels: bool) -> tuple[NDArray[np.float32], dict[str, Any]]:
+def svm_scores(
+    bench: Bench, split: Split, pixels: bool
+) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """Scores of the test pictures [Q, C] and what was chosen, kept with the features."""
 
     def make(path: Path) -> dict[str, Any]:

@@ -1,62 +1,55 @@
-"""A copy of an encoder with a linear head, trained with labels. The encoder itself never changes.
+"""Training of a network with labels, and what it then says of test pictures.
 
 Legend: B pictures of a batch, N training pictures, Q test pictures, K classes.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from foveal.backbones.classifier import Classifier
-from foveal.backbones.depth import parameter_depths
-from foveal.backbones.encoder import Encoder
 from foveal.core import rng
-from foveal.core.batch import as_images
+from foveal.core.batch import StreamBatch, as_images
 from foveal.core.schedules import batch_scaled
 from foveal.data.loader import BadFiles, Loader, StreamPlan, Table, ordered_views
 from foveal.engine.optim import build_optimiser, learning_rate, set_learning_rates
 from foveal.engine.screen import Meter, ProgressScreen
 from foveal.errors import FovealError
 from foveal.evaluation.features import compute_threads, device_of
+from foveal.evaluation.tuned import Tuned, settle
 from foveal.evaluation.tuning import Tuning
+from foveal.losses.multilabel import multilabel_loss
 from foveal.methods.base import Group
-from foveal.metrics.accuracy import true_class_rank
-from foveal.recipe import nearest
-from foveal.views.presets import center_view
+from foveal.views.spec import View
 
+MARKS = "marks"
+"""The target of pictures that may hold several classes, int8 [N, K]; see ``Bench.marks``."""
 _TEST_PIXELS = 256 * 96 * 96  # of a test batch
 _READ_EVERY = 10  # steps between looks at the loss, which waits for an accelerator
 
 
-def new_classifier(encoder: Encoder, classes: list[str]) -> Classifier:
-    """A copy of an encoder with a linear layer on ``pooled`` that starts at zero."""
-    # A drawn head would move torch's generator.
-    head: nn.Linear = nn.utils.skip_init(  # type: ignore[no-untyped-call]
-        nn.Linear, encoder.dim, len(classes)
-    )
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    net = Classifier(copy.deepcopy(encoder), head, classes).to(device_of(encoder))
-    return net.to(memory_format=torch.channels_last)
-
-
-def train_classifier(
-    net: Classifier, table: Table, tuning: Tuning, *, seed: int, screen: ProgressScreen
+def train(
+    net: Tuned,
+    groups: list[Group],
+    table: Table,
+    tuning: Tuning,
+    *,
+    seed: int,
+    screen: ProgressScreen,
 ) -> dict[str, Any]:
     """Trains in place; the same call gives the same weights (on the same machine and cores).
 
     Args:
-        net: What is trained.
-        table: Labelled pictures; one that turns out unreadable is replaced by another.
+        net: Of ``tuned_copy``.
+        groups: Its parameters.
+        table: Labelled pictures, or with ``MARKS`` among the targets; one that turns out
+            unreadable is replaced by another.
         tuning: How.
         seed: Of order, views and dropout.
         screen: Told how it goes.
@@ -65,23 +58,19 @@ def train_classifier(
         Steps done, epochs, the last loss, and the files that could not be read.
 
     Raises:
-        FovealError: The loss is no longer a number; ``freeze`` names no end point.
+        FovealError: The loss is no longer a number.
     """
     device = device_of(net)
-    view = tuning.view.resized(net.encoder.size)
-    view = view if net.encoder.channels == 3 else view.without_colour()
-    optimiser = build_optimiser(_groups(net, tuning), tuning.optimiser)
+    optimiser = build_optimiser(groups, tuning.optimiser)
     trained = [p for group in optimiser.param_groups for p in group["params"]]
     peak = batch_scaled(tuning.optimiser.lr, tuning.batch, tuning.optimiser.scaling)
-    epochs, per_epoch = tuning.epochs_of(len(table)), len(table) / tuning.batch
-    steps = max(1, round(epochs * per_epoch))
+    steps, unit = tuning.length(len(table))
     meter, bad, loss_now = Meter(tuning.batch), BadFiles(), math.nan
-    net.train()
-    _settle(net, tuning)
+    settle(net, tuning)
     cuda = [device] if device.type == "cuda" else []
     with compute_threads(device) as threads, torch.random.fork_rng(devices=cuda), Loader(
         table,
-        [StreamPlan("finetune", {"view": view}, tuning.batch)],
+        [StreamPlan("finetune", {"view": training_view(net, tuning)}, tuning.batch)],
         seed=seed,
         threads=threads,
         in_turn=not cuda,
@@ -91,11 +80,11 @@ def train_classifier(
         for step in range(steps):
             batch = loader.get(step)["finetune"].to(device)
             torch.manual_seed(rng.seed64(seed, "finetune", step))  # dropout
-            rate = learning_rate(tuning.schedule, peak, step, steps, per_epoch)
-            set_learning_rates({"main": optimiser}, rate, peak, step / per_epoch)
+            rate = learning_rate(tuning.schedule, peak, step, steps, unit)
+            set_learning_rates({"main": optimiser}, rate, peak, step / unit)
             with _autocast(device):
                 logits = net(batch.images("view"))
-            loss = F.cross_entropy(logits.float(), batch.label)
+            loss = _loss(logits.float(), batch)
             loss.backward()  # type: ignore[no-untyped-call]
             if tuning.clip is not None:
                 torch.nn.utils.clip_grad_norm_(trained, tuning.clip, foreach=True)
@@ -113,77 +102,66 @@ def train_classifier(
                 screen.step(step + 1, steps, loss_now, meter.speed, meter.wait, left)
     return {
         "steps": steps,
-        "epochs": round(epochs, 4),
+        "epochs": round(steps * tuning.batch / len(table), 4),
         "last_loss": round(loss_now, 5),
         "unreadable": [b.name for b in bad.list()],
     }
 
 
-@torch.no_grad()
-def ranks_of(net: Classifier, table: Table) -> NDArray[np.int64]:
-    """Rank of the true class of every picture of a table, int64 [Q]; the centre view.
+def training_view(net: Tuned, tuning: Tuning) -> View:
+    """What is cut from a training picture, for this network."""
+    view = tuning.view.resized(net.encoder.size)
+    return view if net.encoder.channels == 3 else view.without_colour()
+
+
+def scores_of(
+    net: Tuned, table: Table, tuning: Tuning, view: View, *, seed: int
+) -> NDArray[np.float32]:
+    """Logits of every picture of a table, [Q, K]; summed over training views where it asks so.
+
+    Args:
+        net: Its mode becomes evaluation.
+        table: Pictures that can be read.
+        tuning: How many ``crops``.
+        view: The test view where it asks for none.
+        seed: Of crops.
 
     Raises:
         FovealError: A picture that could be read before cannot be read now.
     """
-    device, encoder = device_of(net), net.encoder
+    if not tuning.crops:
+        return _scores(net, table, view, (0, 0))
+    crop = training_view(net, tuning)
+    keys = [rng.key(seed, "test crops", i) for i in range(tuning.crops)]
+    summed = _scores(net, table, crop, keys[0])
+    for key in keys[1:]:
+        summed += _scores(net, table, crop, key)
+    return summed
+
+
+@torch.no_grad()
+def _scores(net: Tuned, table: Table, view: View, key: rng.Key) -> NDArray[np.float32]:
+    device = device_of(net)
     net.eval()
-    view = center_view(encoder.size, encoder.fraction)
+    batch = int(np.clip(_TEST_PIXELS // view.size**2, 16, 256))
     found = []
     with compute_threads(device) as threads:
-        for rows, pixels, ok in ordered_views(
-            table,
-            view,
-            batch=int(np.clip(_TEST_PIXELS // view.size**2, 16, 256)),
-            threads=threads,
-        ):
+        for rows, pixels, ok in ordered_views(table, view, batch=batch, threads=threads, key=key):
             if not ok.all():
                 name = table.source.name(int(table.image[rows[~ok][0]]))
                 raise FovealError(
                     f"{name} changed while it was measured", hint="the same command again"
                 )
-            logits = net(as_images(pixels.to(device))).float()
-            labels = torch.from_numpy(table.label[rows]).to(device)
-            found.append(true_class_rank(logits, labels).cpu().numpy())
+            found.append(net(as_images(pixels.to(device))).float().cpu().numpy())
     return np.concatenate(found)
 
 
-def _groups(net: Classifier, tuning: Tuning) -> list[Group]:
-    """The head, and the layers between two end points together; frozen ones ask for no gradient."""
-    depths = parameter_depths(net.encoder)
-    ends = [end.name for end in net.encoder.ends]
-    first = 0
-    if tuning.freeze is not None:
-        if tuning.freeze not in ends:
-            raise FovealError(
-                f"the network has no end point '{tuning.freeze}'", hint=nearest(tuning.freeze, ends)
-            )
-        first = ends.index(tuning.freeze) + 1
-    layers: dict[int, list[nn.Parameter]] = {}
-    for name, p in net.encoder.named_parameters():
-        p.requires_grad_(p.requires_grad and depths[name] >= first)
-        if p.requires_grad:
-            layers.setdefault(depths[name], []).append(p)
-    groups = [
-        Group(parameters, lr=tuning.layer_decay ** (len(ends) - depth))
-        for depth, parameters in sorted(layers.items())
-    ]
-    return [*groups, Group(list(net.head.parameters()), lr=tuning.head)]
-
-
-def _settle(net: Classifier, tuning: Tuning) -> None:
-    """Evaluation mode for frozen layers, and for every batch norm where ``batchnorm=frozen``."""
-    frozen = False
-    for module in net.encoder.modules():
-        own = list(module.parameters(recurse=False))
-        if own:
-            frozen = not any(p.requires_grad for p in own)
-        # What has no parameters (a plain batch norm, dropout) belongs to the layer before it; what
-        # holds layers before and after the border has no mode of its own.
-        alone = bool(own) or not any(module.children())
-        norm = isinstance(module, _BatchNorm) and tuning.batchnorm == "frozen"
-        if (frozen and alone) or norm:
-            module.training = False
+def _loss(logits_BK: Tensor, batch: StreamBatch) -> Tensor:
+    """Cross-entropy; of pictures with several classes a logistic loss each, summed."""
+    if MARKS not in batch.targets:
+        return F.cross_entropy(logits_BK, batch.label)
+    marks_BK = batch.targets[MARKS]
+    return multilabel_loss(logits_BK, (marks_BK == 1).float(), (marks_BK >= 0).float())
 
 
 def _autocast(device: torch.device) -> torch.autocast:

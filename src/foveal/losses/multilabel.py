@@ -25,11 +25,20 @@ def closed_upwards(labels_B: Tensor, positives_KC: Tensor) -> Tensor:
     return torch.cat([positives_KC, nothing_C])[labels_B].float()
 
 
-def multilabel_loss(logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
-    """Summed over the classes, mean over the samples."""
-    return F.binary_cross_entropy_with_logits(logits_BC, targets_BC, reduction="sum") / len(
-        logits_BC
+def multilabel_loss(
+    logits_BC: Tensor, targets_BC: Tensor, counted_BC: Tensor | None = None
+) -> Tensor:
+    """Summed over the classes, mean over the samples.
+
+    Args:
+        logits_BC: float32.
+        targets_BC: 1 where the class is there.
+        counted_BC: 0 where nothing is to be learned (VOC's difficult objects); None: all count.
+    """
+    summed = F.binary_cross_entropy_with_logits(
+        logits_BC, targets_BC, weight=counted_BC, reduction="sum"
     )
+    return summed / len(logits_BC)
 
 
 def base_rate_loss(positives_KC: Tensor) -> float:
