@@ -31,6 +31,21 @@ class End:
     kind: Literal["map", "tokens", "vector"] = "map"
 
 
+@dataclass(frozen=True)
+class LastStage:
+    """The end of a network, for those who run it on regions of a map by themselves (detection).
+
+    Attributes:
+        reads: The end point whose map it takes.
+        layers: [R, C, h, w] -> vectors [R, D]; the network's own layers, not copies.
+        cells: Side of the map it needs; None: any.
+    """
+
+    reads: str
+    layers: nn.Module
+    cells: int | None = None
+
+
 class Body(Protocol):
     """The network inside a ``Backbone``: an ``nn.Module`` of any make."""
 
@@ -73,6 +88,27 @@ class Backbone(nn.Module):
                 hint=f"its end points are {', '.join(end.name for end in self.ends)}",
             )
         found: dict[str, Tensor] = self.body(x, tuple(ends))
+        return found
+
+    def until(self, x: Tensor, ends: Sequence[str]) -> dict[str, Tensor]:
+        """The asked end points alone, without ``pooled``.
+
+        The network runs no further than they need, where it can stop: layers behind them put no
+        condition on the size of the pictures.
+        """
+        body: Any = self.body
+        if hasattr(body, "until"):
+            found: dict[str, Tensor] = body.until(x, tuple(ends))
+            return found
+        found = self(x, ends)
+        return {name: found[name] for name in ends}
+
+    def last_stage(self) -> LastStage | None:
+        """What is behind the last map but one, or the fully connected layers; None: not apart."""
+        body: Any = self.body
+        if not hasattr(body, "last_stage"):
+            return None
+        found: LastStage | None = body.last_stage()
         return found
 
     def maps(self) -> list[End]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
-from foveal.backbones.base import End
+from foveal.backbones.base import End, LastStage
 from foveal.errors import FovealError
 
 
@@ -46,6 +46,34 @@ class Chain(nn.Module):
                 found[name] = x
         found["pooled"] = self.pool(x)
         return found
+
+    def until(self, x: Tensor, ends: tuple[str, ...]) -> dict[str, Tensor]:
+        """See ``Backbone.until``."""
+        found: dict[str, Tensor] = {}
+        for name, stage in self.stages.items():
+            x = stage(x)
+            if name in ends:
+                found[name] = x
+            if len(found) == len(ends):
+                break
+        return found
+
+    def last_stage(self) -> LastStage | None:
+        """See ``Backbone.last_stage``."""
+        names, top = list(self.stages), list(self.top.children())
+        fixed = [layer for layer in top if isinstance(layer, FixedFlatten)]
+        if fixed:
+            # Regions are brought to the size behind the pooling, as Fast R-CNN does.
+            layers = top[1:] if isinstance(top[0], nn.MaxPool2d) else top
+            return LastStage(names[-1], nn.Sequential(*layers), fixed[0].cells)
+        if any(isinstance(layer, nn.Linear) for layer in top):
+            return None  # made for one size that is not known here
+        own = names[-1].split("_unit")[0]
+        first = next(i for i, name in enumerate(names) if name.split("_unit")[0] == own)
+        if first == 0:
+            return None
+        stages = [self.stages[name] for name in names[first:]]
+        return LastStage(names[first - 1], nn.Sequential(*stages, self.top))
 
     def pool(self, x: Tensor) -> Tensor:
         """The last stage's map [B, C, h, w] -> ``pooled`` [B, D]."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from foveal.backbones.base import Backbone, End
+from foveal.backbones.base import Backbone, End, LastStage
 from foveal.backbones.inputs import build_input, describe_input
 from foveal.backbones.registry import build_backbone
 from foveal.errors import FovealError
@@ -78,21 +78,34 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor, ends: Sequence[str] = ()) -> dict[str, Tensor]:
         """Pictures [B, C, H, W] in [0, 1] -> the asked end points, and ``pooled`` [B, D]."""
         tiles = images if self.grid == 1 else cut(images, self.grid, self.overlap)
-        found = self._features(tiles, ends)
+        found = self._side_by_side(
+            [trunk(layers(tiles), ends) for trunk, layers in zip(self.trunks, self.inputs,
+                                                                 strict=True)]
+        )  # fmt: skip
         return found if self.grid == 1 else self._joined(found)
 
-    def _features(self, images: Tensor, ends: Sequence[str]) -> dict[str, Tensor]:
-        found = [
-            trunk(layers(images), ends)
-            for trunk, layers in zip(self.trunks, self.inputs, strict=True)
-        ]
+    def until(self, images: Tensor, ends: Sequence[str]) -> dict[str, Tensor]:
+        """The asked end points of whole pictures of any size, see ``Backbone.until``.
+
+        A grid of tiles is not cut: a cell of the map is a place in the picture.
+        """
+        return self._side_by_side(
+            [trunk.until(layers(images), ends)
+             for trunk, layers in zip(self._backbones(), self.inputs, strict=True)]
+        )  # fmt: skip
+
+    def last_stage(self) -> LastStage | None:
+        """See ``Backbone.last_stage``; None where there are several trunks."""
+        trunks = self._backbones()
+        return trunks[0].last_stage() if len(trunks) == 1 else None
+
+    def _side_by_side(self, found: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """What the trunks gave, joined."""
         if len(found) == 1:
-            only: dict[str, Tensor] = found[0]
-            return only
-        names = ["pooled", *ends]
+            return found[0]
         kinds = {end.name: end.kind for end in self.ends}
         return {n: torch.cat([f[n] for f in found], 2 if kinds.get(n) == "tokens" else 1)
-                for n in names}  # fmt: skip
+                for n in found[0]}  # fmt: skip
 
     def _joined(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
         """What [B grid grid, ...] tiles gave, for each picture."""

@@ -23,8 +23,8 @@ from timm.models import model_entrypoint
 from torch import Tensor, nn
 
 from foveal.backbones import timm_surgery
-from foveal.backbones.base import End
-from foveal.backbones.chain import Built
+from foveal.backbones.base import End, LastStage
+from foveal.backbones.chain import Built, global_average
 from foveal.errors import FovealError
 from foveal.recipe import nearest
 
@@ -37,6 +37,7 @@ _NORMS = {
 _RESNET = "timm.models.resnet"
 _PREACTIVATION = "timm.models.resnetv2"
 _VGG = "timm.models.vgg"
+_CONVNEXT = "timm.models.convnext"
 # Transformers of the plain ViT class, whose position embedding can be resampled.
 _VITS = {"timm.models.vision_transformer", "timm.models.deit"}
 
@@ -62,6 +63,28 @@ class TimmTrunk(nn.Module):
         order = sorted(ends, key=self.rows.__getitem__)
         last, maps = net.forward_intermediates(x, indices=[self.rows[name] for name in order])
         return {**dict(zip(order, maps, strict=True)), "pooled": net.forward_head(last)}
+
+    def until(self, x: Tensor, ends: tuple[str, ...]) -> dict[str, Tensor]:
+        """See ``Backbone.until``."""
+        if not set(ends) <= set(self.rows):  # residual units
+            found = self(x, ends)
+            return {name: found[name] for name in ends}
+        net: Any = self.net
+        order = sorted(ends, key=self.rows.__getitem__)
+        maps = net.forward_intermediates(
+            x, indices=[self.rows[name] for name in order], stop_early=True, intermediates_only=True
+        )
+        return dict(zip(order, maps, strict=True))
+
+    def last_stage(self) -> LastStage | None:
+        """See ``Backbone.last_stage``: of ResNets of both kinds and ConvNeXt."""
+        net: Any = self.net
+        if type(net).__module__ not in (_RESNET, _PREACTIVATION, _CONVNEXT):
+            return None
+        own = [net.get_submodule(net.feature_info[-1]["module"])]
+        if type(net).__module__ == _PREACTIVATION:
+            own.append(net.norm)
+        return LastStage(list(self.rows)[-2], nn.Sequential(*own, *global_average()))
 
 
 class UnitTrunk(TimmTrunk):

@@ -22,7 +22,7 @@ from foveal.data.files import FileSource
 from foveal.data.images import read_bytes
 from foveal.data.nyu import is_nyu, open_nyu
 from foveal.data.sources import Source
-from foveal.data.voc import listed_names, voc_splits
+from foveal.data.voc import listed_names, voc_splits, voc_years
 from foveal.errors import BadImage, FovealError
 
 VOID = 255
@@ -37,8 +37,8 @@ _LAYOUTS = {
     "depth": "the same with DATA/Depth/ID.png (16 bit, 0 unknown), or nyu_depth_v2_labeled.mat and "
     "splits.mat",
     "normals": "as for depth, with the camera in DATA/intrinsics.json (fx, fy, cx, cy)",
-    "boxes": "DATA/JPEGImages, DATA/Annotations and DATA/ImageSets/Main (VOC); or "
-    "DATA/annotations/instances_{train,val}*.json (COCO)",
+    "boxes": "DATA/JPEGImages, DATA/Annotations and DATA/ImageSets/Main (VOC), or VOC2007 and "
+    "VOC2012 of these; or DATA/annotations/instances_{train,val}*.json (COCO)",
 }
 
 
@@ -95,19 +95,30 @@ def open_scenes(data: Any, kind: str) -> tuple[Scenes, Scenes]:
     return train, test
 
 
-def open_boxes(data: Any) -> tuple[Annotated, Annotated]:
+def open_boxes(data: Any, *, channels: int = 3) -> tuple[Annotated, Annotated]:
     """The training and the test part of pictures with boxes.
 
-    VOC07's trainval and test where both lists are there, else train and val.
+    VOC07's trainval and test where both lists are there, else train and val. A folder that holds
+    ``VOC2007`` and ``VOC2012`` is "07+12": both trainvals, and the test of 2007.
+
+    Args:
+        data: A folder.
+        channels: 1 or 3.
 
     Raises:
         FovealError: A file is missing or wrong; names it and the layout.
     """
     text, folder = _folder(data, "boxes")
     if is_coco(folder) and not (folder / "Annotations").is_dir():
-        return open_coco(text, folder)
+        parts = open_coco(text, folder)
+        for part in parts:
+            part.channels = channels
+        return parts
+    years = [folder / "VOC2007", folder / "VOC2012"]
+    if all((year / "JPEGImages").is_dir() for year in years):
+        return voc_years(*years, channels=channels)
     _has_pictures(folder, "boxes")
-    return voc_splits(folder, channels=3)
+    return voc_splits(folder, channels=channels)
 
 
 class VocScenes(FileSource):

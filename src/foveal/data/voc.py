@@ -5,6 +5,8 @@
     DATA/JPEGImages/NAME.jpg        (or .png)
     DATA/Annotations/NAME.xml       (object: name, difficult, bndbox counted from 1, ends inside)
     DATA/ImageSets/Main/PART.txt    (names, one a line; trainval and test, or train and val)
+
+``voc_years`` joins two folders of it.
 """
 
 from __future__ import annotations
@@ -139,6 +141,27 @@ def voc_splits(root: Path, *, channels: int | None = None) -> tuple[VocSource, V
     second = open_voc(root, test, classes=first.classes, channels=channels)
     first.channels = second.channels = max(first.channels, second.channels)
     return first, second
+
+
+def voc_years(
+    first: Path, second: Path, *, channels: int | None = None
+) -> tuple[VocSource, VocSource]:
+    """What is called 07+12: the training parts of both years, and the test part of the first.
+
+    Raises:
+        FovealError: See ``voc_splits``; the second year has a class the first has not.
+    """
+    train, test = voc_splits(first, channels=channels)
+    part = "trainval" if (second / "ImageSets" / "Main" / "trainval.txt").is_file() else "train"
+    more = open_voc(second, part, classes=train.classes, channels=channels)
+    names = [f"{year.name}/{name}" for year, source in ((first, train), (second, more))
+             for name in source.names]  # fmt: skip
+    both = VocSource(
+        f"{train.root} and {more.root}", [*train.paths, *more.paths], names,
+        [*train.objects, *more.objects], train.classes or [],
+    )  # fmt: skip
+    both.channels = test.channels = max(train.channels, more.channels)
+    return both, test
 
 
 def open_voc(

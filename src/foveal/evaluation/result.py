@@ -10,7 +10,16 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-WORDS = {"top1": "top-1", "top5": "top-5", "map_envelope": "mAP (envelope)"}
+WORDS = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "map_envelope": "mAP (envelope)",
+    "ap50_envelope": "AP50 (VOC, envelope)",
+    "ap50_eleven_point": "AP50 (VOC07, 11 points)",
+    "ap": "AP (COCO)",
+    "ap50": "AP50 (COCO)",
+    "ap75": "AP75 (COCO)",
+}
 # What stands beside random initialisation, by its name among the baselines.
 TRIVIAL = {
     "pixels": "raw pixels",

@@ -61,16 +61,16 @@ class Ranking:
     possible: NDArray[np.int64]
 
 
-def overlaps(box: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of one box [4] with others [M, 4], [M].
+def overlaps(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Intersection over union of boxes [..., 4], broadcast.
 
     Corners are continuous, so that a box over one pixel is 1 wide: VOC's "+ 1" on corners that
     count pixels, both ends inside.
     """
-    low = np.maximum(boxes[:, :2], box[:2])
-    high = np.minimum(boxes[:, 2:], box[2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=1)
-    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(box[2:] - box[:2])
+    low = np.maximum(one[..., :2], other[..., :2])
+    high = np.minimum(one[..., 2:], other[..., 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=-1)
+    area = sum(np.prod(x[..., 2:] - x[..., :2], axis=-1) for x in (one, other))
     found: NDArray[np.float64] = shared / np.maximum(area - shared, 1e-12)
     return found
 
@@ -95,24 +95,26 @@ def voc_rankings(
         FovealError: The two are of different pictures.
     """
     _same_pictures(truth, found)
+    nearest = [_nearest(t, f) for t, f in zip(truth, found, strict=True)]
+    best = np.concatenate([np.empty(0, np.int64), *(b for b, _ in nearest)])
+    near = np.concatenate([np.empty(0), *(x for _, x in nearest)]) > overlap
+    picture = np.repeat(np.arange(len(found)), [len(f.label) for f in found])
+    label = np.concatenate([np.empty(0, np.int64), *(f.label for f in found)])
+    score = np.concatenate([np.empty(0), *(f.score for f in found)])
+    difficult = [t.difficult for t in truth]
+    taken = [np.zeros(len(t.label), bool) for t in truth]
     rankings = []
     for c in range(classes):
-        objects = [t.corners[(t.label == c) & ~t.difficult] for t in truth]
-        hard = [t.corners[(t.label == c) & t.difficult] for t in truth]
-        taken = [np.zeros(len(some), bool) for some in objects]
-        picture, boxes = _best_first(found, c)
-        right, counted = np.zeros(len(picture), bool), np.ones(len(picture), bool)
-        for k, (i, box) in enumerate(zip(picture, boxes, strict=True)):
-            near = overlaps(box, np.concatenate([objects[i], hard[i]]))
-            if not len(near) or near.max() <= overlap:
-                continue
-            best = int(near.argmax())
-            if best >= len(objects[i]):
-                counted[k] = False
-            elif not taken[i][best]:
-                right[k] = taken[i][best] = True
-        possible = np.array([len(some) for some in objects], np.int64)
-        rankings.append(Ranking(picture[counted], right[counted], possible))
+        own = np.flatnonzero(label == c)
+        own = own[np.argsort(-score[own], kind="stable")]
+        right, counted = np.zeros(len(own), bool), np.ones(len(own), bool)
+        for k in np.flatnonzero(near[own]):
+            i, at = picture[own[k]], best[own[k]]
+            counted[k] = not difficult[i][at]
+            right[k] = counted[k] and not taken[i][at]
+            taken[i][at] = True
+        possible = [np.count_nonzero((t.label == c) & ~t.difficult) for t in truth]
+        rankings.append(Ranking(picture[own][counted], right[counted], np.array(possible)))
     return rankings
 
 
@@ -145,8 +147,8 @@ def coco_scores(truth: Sequence[Boxes], found: Sequence[Found], classes: int) ->
     Raises:
         FovealError: pycocotools is not installed, or the two are of different pictures.
     """
+    coco_class, evaluation = pycocotools()
     _same_pictures(truth, found)
-    coco_class, evaluation = _pycocotools()
     with contextlib.redirect_stdout(io.StringIO()):
         objects, detections = coco_class(), coco_class()
         shared = {
@@ -203,6 +205,7 @@ def resampled_mean_ap(
 
     The resamples are those of ``resampled_means``, and the values are moved until their mean is
     the measured one: a picture drawn twice stands beside itself, which lifts every precision.
+    None leaves 0 to 1.
     """
     some_class = [r for r in rankings if r.possible.any()]
     out = np.full(resamples, np.nan)
@@ -221,7 +224,7 @@ def resampled_mean_ap(
         n = (~np.isnan(each)).sum(0)
         out[rows] = np.where(n > 0, np.nansum(each, 0) / np.maximum(n, 1), np.nan)
     moved: NDArray[np.float64] = out + (mean_ap(rankings, form) - np.nanmean(out))
-    return moved
+    return np.clip(moved, 0.0, 1.0)
 
 
 def _same_pictures(truth: Sequence[Boxes], found: Sequence[Found]) -> None:
@@ -229,16 +232,13 @@ def _same_pictures(truth: Sequence[Boxes], found: Sequence[Found]) -> None:
         raise FovealError(f"objects of {len(truth)} pictures and detections of {len(found)}")
 
 
-def _best_first(found: Sequence[Found], c: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Pictures [D] and boxes [D, 4] of the detections of one class."""
-    own = [np.flatnonzero(f.label == c) for f in found]
-    picture = np.repeat(np.arange(len(found)), [len(some) for some in own])
-    scores = np.concatenate([np.empty(0), *(f.score[s] for f, s in zip(found, own, strict=True))])
-    boxes = np.concatenate(
-        [np.empty((0, 4)), *(f.corners[s] for f, s in zip(found, own, strict=True))]
-    )
-    order = np.argsort(-scores, kind="stable")
-    return picture[order], boxes[order]
+def _nearest(truth: Boxes, found: Found) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """For every detection the object of its class it overlaps most, and how much, both [D]."""
+    if not len(truth.label) or not len(found.label):
+        return np.zeros(len(found.label), np.int64), np.zeros(len(found.label))
+    over = overlaps(found.corners[:, None], truth.corners)
+    over[found.label[:, None] != truth.label] = 0
+    return over.argmax(1), over.max(1)
 
 
 def _annotations(pictures: Sequence[Boxes | Found]) -> list[dict[str, Any]]:
@@ -286,7 +286,12 @@ def _coco_rankings(run: Any, area: str, classes: int) -> list[Ranking]:
     ]
 
 
-def _pycocotools() -> tuple[Any, Any]:
+def pycocotools() -> tuple[Any, Any]:
+    """Its two classes.
+
+    Raises:
+        FovealError: It is not installed.
+    """
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval

@@ -200,14 +200,15 @@ class DenseBench:
         targets = [self.targets(mirrored) for mirrored in (False, True)]
         device = device_of(self.encoder)
 
-        def epochs(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-            key = rng.key(self.seed, "dense order", epoch)
-            order = rng.permute(key, len(feed.rows), np.arange(len(feed.rows)))
-            for rows, x in feed.batches(feed.rows[order], mirrored=epoch % 2 == 1):
-                yield x, torch.from_numpy(targets[epoch % 2][rows]).to(device)
+        def batches() -> Iterator[tuple[Tensor, Tensor]]:
+            for epoch in range(settings.epochs):
+                key = rng.key(self.seed, "dense order", epoch)
+                order = rng.permute(key, len(feed.rows), np.arange(len(feed.rows)))
+                for rows, x in feed.batches(feed.rows[order], mirrored=epoch % 2 == 1):
+                    yield x, torch.from_numpy(targets[epoch % 2][rows]).to(device)
 
         steps = settings.epochs * -(-len(feed.rows) // settings.batch)
-        fit_head(head, epochs, task.loss, settings, steps, feed.parameters)
+        fit_head(head, batches(), task.loss, settings, steps, feed.parameters)
         return head
 
     def _measure(self, i: int, head: DenseHead, x: Tensor) -> NDArray[np.float64]:

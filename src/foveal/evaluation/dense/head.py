@@ -5,15 +5,17 @@ Legend: B pictures, C channels of the map, O outputs, h, w cells, H, W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foveal.core import rng
-from foveal.core.schedules import warmup_cosine
 from foveal.evaluation.dense.settings import DenseSettings
+from foveal.evaluation.fit import fit
+from foveal.methods.base import Group
+from foveal.recipe import Optimiser, Schedule
 
 _WEIGHT_DECAY = 1e-4
 _WARMUP = 0.1  # of all steps
@@ -50,7 +52,7 @@ class DenseHead(nn.Module):
 
 def fit_head(
     head: DenseHead,
-    epochs: Callable[[int], Iterator[tuple[Tensor, Tensor]]],
+    batches: Iterable[tuple[Tensor, Tensor]],
     loss: Callable[[Tensor, Tensor], Tensor],
     settings: DenseSettings,
     steps: int,
@@ -60,29 +62,20 @@ def fit_head(
 
     Args:
         head: Trained in place, left in evaluation mode.
-        epochs: Gives the batches of an epoch: map [B, C, h, w] and targets.
+        batches: Maps [B, C, h, w] and targets.
         loss: From outputs [B, O, H, W] and targets; a mean.
-        settings: Learning rates and epochs.
+        settings: Learning rates.
         steps: In all.
         body: Parameters of the network, where it is trained too.
     """
-    groups = [{"params": list(head.parameters()), "peak": settings.lr}]
+    optimiser = Optimiser(name="adamw", lr=settings.lr, scaling="none", weight_decay=_WEIGHT_DECAY)
+    schedule = Schedule(name="cosine", warmup=max(1, round(_WARMUP * steps)))
+    groups = [Group(list(head.parameters()))]
     if body:
-        groups.append({"params": list(body), "peak": settings.body_lr})
-    optimiser = torch.optim.AdamW(groups, weight_decay=_WEIGHT_DECAY)
+        groups.append(Group(list(body), lr=settings.body_lr / settings.lr))
     head.train()
-    step = 0
-    for epoch in range(settings.epochs):
-        for x, target in epochs(epoch):
-            for group in optimiser.param_groups:
-                group["lr"] = warmup_cosine(
-                    step + 1, steps + 1, peak=group["peak"], warmup=max(1, round(_WARMUP * steps))
-                )
-            optimiser.zero_grad(set_to_none=True)
-            side = (int(target.shape[1]), int(target.shape[2]))
-            torch.autograd.backward(loss(head(x, side), target))
-            optimiser.step()
-            step += 1
+    losses = (loss(head(x, (int(t.shape[1]), int(t.shape[2]))), t) for x, t in batches)
+    fit(losses, groups, optimiser, schedule, steps)
     head.eval()
 
 
