@@ -13,8 +13,23 @@ from foveal.errors import FovealError
 from foveal.views.device import apply_table
 from foveal.views.make import apply_rows
 from foveal.views.presets import center_view, dino_views, padded_view, simclr_view
-from foveal.views.spec import Affine, Jitter, Tiles, View
-from foveal.views.table import sample
+from foveal.views.spec import (
+    Affine,
+    ChannelDrop,
+    ChannelShift,
+    Choice,
+    Crop,
+    HSVPowers,
+    Jitter,
+    Noise,
+    PCAContrast,
+    Posterise,
+    Sharpness,
+    Shrink,
+    Tiles,
+    View,
+)  # fmt: skip
+from foveal.views.table import COLUMN, sample
 
 VIEWS = {
     "byol": CHAINS[0],
@@ -77,10 +92,84 @@ def test_other_than_three_channels(channels):
     assert (off > 1 + 255 * LEVEL).mean() < 0.01
 
 
-def test_what_the_device_does_not_know_is_refused():
-    images = torch.zeros(2, 20, 20, 3, dtype=torch.uint8)
-    table = np.zeros((2, 1, 54), np.float32)
-    with pytest.raises(FovealError, match="crop, mirror, jitter"):
-        apply_table(View(size=8, affine=Affine(rotation=9)), images, table)
+SIDE = 26
+WHOLE = Crop(kind="center", fraction=1.0)
+AFFINE = Affine(
+    p=0.8, rotation=180, translation=0.4, scale=(0.5, 2.0), shear=(30, 20), border="zero"
+)
+# Each of the further operations on pixels that were not resampled, so that both sides round alike.
+FURTHER = {
+    "affine": {"affine": AFFINE},
+    "affine, reflected": {"affine": AFFINE.model_copy(update={"border": "reflect"})},
+    "turns": {"turns": (0, 1, 2, 3)},
+    "shrink": {"shrink": Shrink(p=0.8, pixels=(9, 900))},
+    "pca": {"pca": PCAContrast(p=0.8)},
+    "hsv": {"hsv": HSVPowers(p=0.8)},
+    "invert": {"invert": 0.5},
+    "posterise": {"posterise": Posterise(bits=(1, 8))},
+    "autocontrast": {"autocontrast": 0.5},
+    "equalise": {"equalise": 0.5},
+    "sharpness": {"sharpness": Sharpness(factor=(0.1, 3.0))},
+    "projection": {"projection": 0.5},
+    "channel shift": {"channel_shift": ChannelShift(pixels=(-30, 30))},
+    "channel drop": {"channel_drop": ChannelDrop(p=0.7, noise=0.4)},
+    "noise": {"noise": Noise(p=0.8, sigma=(0.0, 0.3))},
+    "a choice of two": {
+        "invert": 1.0, "equalise": 1.0, "turns": (1, 2),
+        "choice": Choice(of=("invert", "equalise", "turns"), count=2),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FURTHER)
+@settings(deadline=None, max_examples=8)
+@given(seeds)
+def test_further_operations(name, seed):
+    view = View(size=SIDE, crop=WHOLE, flip=0.5, **FURTHER[name])
+    cpu, device, _ = both(view, pictures(seed, 6, SIDE, SIDE), seed)
+    assert np.abs(cpu.astype(int) - device).max() <= 2
+
+
+@pytest.mark.parametrize("name", FURTHER)
+def test_further_operations_do_something(name):
+    images = pictures(0, 12, SIDE, SIDE) // 2 + 40  # so that there is contrast to gain
+    plain, changed = (
+        both(View(size=SIDE, crop=WHOLE, **more), images, 0)[1] for more in ({}, FURTHER[name])
+    )
+    assert (plain != changed).any(axis=(1, 2, 3)).sum() >= 3
+
+
+@settings(deadline=None, max_examples=25)
+@given(seeds, st.integers(20, 60), st.integers(20, 60), st.booleans())
+def test_a_warp_that_sees_the_picture_around_the_crop(seed, height, width, cubic):
+    view = View(
+        size=24,
+        crop=Crop(scale=(0.1, 0.6)),
+        interpolation="bicubic" if cubic else "bilinear",
+        affine=AFFINE.model_copy(update={"border": "picture"}),
+        turns=(0, 3),
+    )
+    cpu, device, _ = both(view, pictures(seed, 5, height, width), seed)
+    assert np.abs(cpu.astype(int) - device).max() <= 2
+
+
+@settings(deadline=None, max_examples=10)
+@given(seeds)
+def test_operations_of_tiles(seed):
+    view = View(
+        size=36,
+        affine=AFFINE,
+        pca=PCAContrast(),
+        projection=0.3,
+        noise=Noise(),
+        tiles=Tiles(rows=2, columns=2, stride=18, size=12, jitter=6),
+    )
+    cpu, device, _ = both(view, pictures(seed, 3, 50, 40), seed)
+    assert np.abs(cpu.astype(int) - device).max() <= 2
+
+
+def test_colours_that_are_not_there_are_refused():
+    images = torch.zeros(2, 20, 20, 1, dtype=torch.uint8)
+    table = np.zeros((2, 1, len(COLUMN)), np.float32)
     with pytest.raises(FovealError, match="grey need three channels"):
-        apply_table(View(size=8, grey=0.1), images[..., :1], table)
+        apply_table(View(size=8, grey=0.1), images, table)

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 Key = tuple[int, int]
 
-_M0, _M1 = 0xD2511F53, 0xCD9E8D57
-_W0, _W1 = 0x9E3779B9, 0xBB67AE85
+PHILOX_MULTIPLIERS = _M0, _M1 = 0xD2511F53, 0xCD9E8D57
+PHILOX_WEYL = _W0, _W1 = 0x9E3779B9, 0xBB67AE85
 _FEISTEL_ROUNDS = 8
 
 

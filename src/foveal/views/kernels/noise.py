@@ -11,7 +11,7 @@ from numba import uint32
 from foveal.core.compiled import compiled
 from foveal.core.rng import philox
 
-_GAUSSIAN, _EVEN = 0, 1  # the third counter: what the numbers are for
+GAUSSIAN, EVEN = 0, 1  # the third counter: what the numbers are for
 
 
 @compiled()
@@ -22,7 +22,7 @@ def add_noise(x: Any, sigma: Any, seed_0: Any, seed_1: Any) -> None:
     n = x.shape[1]
     for c in range(x.shape[0]):
         for block in range((n + 3) // 4):
-            w0, w1, w2, w3 = philox(k0, k1, uint32(block), uint32(c), uint32(_GAUSSIAN), uint32(0))
+            w0, w1, w2, w3 = philox(k0, k1, uint32(block), uint32(c), uint32(GAUSSIAN), uint32(0))
             for pair in range(2):
                 a, b = (w0, w1) if pair == 0 else (w2, w3)
                 radius = sigma * math.sqrt(-2 * math.log((a + 1.0) * 2.0**-32))
@@ -43,6 +43,6 @@ def drop_channels(x: Any, kept: Any, half: Any, seed_0: Any, seed_1: Any) -> Non
         if c == int(kept):
             continue
         for block in range((n + 3) // 4):
-            words = philox(k0, k1, uint32(block), uint32(c), uint32(_EVEN), uint32(0))
+            words = philox(k0, k1, uint32(block), uint32(c), uint32(EVEN), uint32(0))
             for i in range(min(4, n - 4 * block)):
                 x[c, 4 * block + i] = 0.5 + half * (words[i] * 2.0**-31 - 1.0)
