@@ -23,7 +23,7 @@ def test_a_count_is_a_sample_in_row_order_that_the_seed_decides(tmp_path):
             torch.nn.Identity(), table, device=torch.device("cpu"), batch=batch, threads=1,
             seed=seed, autocast=nullcontext, bad=BadFiles(),
         )  # fmt: skip
-        found = run(lambda x: x.mean((2, 3)), center_view(16), count=count).copy()
+        found = run(lambda x: x.mean((2, 3)), center_view(16), count=count).x.copy()
         run.close()
         return found
 

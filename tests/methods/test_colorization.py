@@ -11,6 +11,7 @@ import foveal
 from foveal.backbones.registry import build_backbone
 from foveal.core.batch import StreamBatch
 from foveal.core.colour import rgb_to_lab
+from foveal.core.rows import whole
 from foveal.errors import FovealError
 from foveal.losses.colour import AB_BINS, rebalancing, smoothed
 from foveal.methods.base import DataInfo
@@ -73,7 +74,7 @@ def test_grey_pictures_are_left_out_of_the_loss():
 
 def local_pass(images):
     def run(fn, view, *, mode="eval", update_bn=False, count=None):
-        return fn(images[:count]).numpy()
+        return whole(fn(images[:count]).numpy())
 
     return run
 

@@ -9,6 +9,7 @@ import torch
 from foveal.backbones.inputs import Sobel
 from foveal.backbones.registry import build_backbone
 from foveal.core.progress import Progress
+from foveal.core.rows import whole
 from foveal.errors import FovealError
 from foveal.methods.base import DataInfo
 from foveal.methods.deepcluster import DeepCluster, DeepClusterOptions
@@ -53,7 +54,7 @@ def test_a_round_assigns_every_picture_and_draws_a_new_head():
     before = method.head[1].weight.clone()
 
     def run(fn, view, **how):
-        return features.astype(np.float32)
+        return whole(features.astype(np.float32))
 
     first = method.refresh(run, _progress(0, 1))
     groups = method.sample_groups().numpy()

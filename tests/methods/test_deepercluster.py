@@ -52,11 +52,11 @@ def test_golden_floor_of_whitening():
     q = np.linalg.qr(generator.normal(size=(4000, 3)))[0] * 4000**0.5
     q -= q.mean(0)
     rows = q * np.sqrt([4, 1, 1e-9])
-    white = pca_whiten(rows.astype(np.float32), floor=1e-5)
+    white = pca_whiten(rows.astype(np.float32), floor=1e-5).x
     assert white.shape == (4000, 3)
     # Factors .5, 1, 158.1: the flat direction stays small instead of growing to the others' size.
     assert np.abs(white[:, 2]).mean() < 0.02
-    assert pca_whiten(rows.astype(np.float32)).shape == (4000, 2)
+    assert pca_whiten(rows.astype(np.float32)).x.shape == (4000, 2)
 
 
 def test_two_levels():

@@ -12,6 +12,7 @@ from foveal.backbones.registry import build_backbone
 from foveal.core.batch import StreamBatch
 from foveal.core.colour import rgb_to_lab
 from foveal.core.progress import Progress
+from foveal.core.rows import whole
 from foveal.engine.build import RecipeMaker, build_method
 from foveal.engine.monitors import Watch
 from foveal.engine.optim import build_optimisers
@@ -153,7 +154,8 @@ def test_groups_and_refreshes_are_a_parts_own():
     method = _method("rotation+deepcluster", {"rotation": ROTATION, "deepcluster": CLUSTERS})
 
     def run(fn, view, **how):
-        return torch.randn(40, method.trunk.dim, generator=torch.Generator().manual_seed(1)).numpy()
+        generator = torch.Generator().manual_seed(1)
+        return whole(torch.randn(40, method.trunk.dim, generator=generator).numpy())
 
     assert method.sample_groups() is None and method.refresh_due(_progress(0))
     done = method.refresh(run, _progress(0))

@@ -4,6 +4,7 @@ import torch
 
 from foveal.backbones.registry import build_backbone
 from foveal.core.progress import Progress
+from foveal.core.rows import whole
 from foveal.methods.base import DataInfo
 from foveal.methods.sela import SeLa, SeLaOptions, update_times
 from foveal.recipes import get_recipe
@@ -42,7 +43,7 @@ def test_labels_stay_balanced_and_times_passed_are_not_made_up_for():
     features = np.random.default_rng(0).normal(size=(60, m.trunk.dim)).astype(np.float32)
 
     def run(fn, view, **_):
-        return features
+        return whole(features)
 
     assert m.refresh_due(at(0)) and m.refresh_due(at(150))
     log = m.refresh(run, at(150)).log

@@ -51,7 +51,7 @@ def sinkhorn(
     """
     rows, labels = log_p_RK.shape
     total = int(ranks.sum_over_ranks(torch.tensor(rows, device=log_p_RK.device)))
-    chunks = [slice(i, i + chunk) for i in range(0, rows, chunk)]
+    chunks = [slice(i, i + chunk) for i in range(0, max(1, rows), chunk)]
 
     def powers(part: slice) -> Tensor:
         return strength * log_p_RK[part].double()

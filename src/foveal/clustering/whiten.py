@@ -1,25 +1,34 @@
-"""PCA whitening: what DeepCluster does to features before it clusters them."""
+"""PCA whitening: what DeepCluster does to features before it clusters them.
+
+Legend: N rows, D features, P directions kept.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
 
-_BLOCK = 65536
+from foveal.core import ranks
+from foveal.core.rows import Rows, as_tensor, whole
+
 _FLAT = 1e-9  # of the largest eigenvalue: a direction in which nothing varies
 
 
 def pca_whiten(
-    x_ND: NDArray[np.float32],
+    x_ND: NDArray[np.float32] | Rows,
     dims: int | None = None,
     *,
     power: float = -0.5,
     floor: float | None = None,
-) -> NDArray[np.float32]:
+    device: torch.device | str = "cpu",
+) -> Rows:
     """Projects onto the leading principal directions, scaled to unit variance, rows l2-normalised.
 
     DeepCluster (section 3.2, "Implementation details"): PCA to 256 dimensions, whitening, l2
-    normalisation. Sums are float64 and taken in blocks, so a memory map larger than memory works.
+    normalisation. Sums are float64, taken in blocks and over the ranks that hold the rows.
 
     Args:
         x_ND: Features, [N, D].
@@ -27,28 +36,41 @@ def pca_whiten(
         power: Of the eigenvalues; -0.5 whitens.
         floor: Eigenvalues below this share of the largest are raised to it (DeeperCluster: 1e-5);
             None: directions in which nothing varies are dropped.
+        device: Where products are computed.
 
     Returns:
-        float32 [N, directions kept], rows of length 1.
+        [N, P], rows of length 1, kept where the features are kept.
+
+    Raises:
+        ValueError: All features are the same.
     """
-    n = len(x_ND)
-    blocks = [slice(i, min(i + _BLOCK, n)) for i in range(0, n, _BLOCK)]
-    mean = sum(x_ND[b].sum(0, dtype=np.float64) for b in blocks) / n
-    covariance = np.zeros((x_ND.shape[1], x_ND.shape[1]))
-    for b in blocks:
-        centred = x_ND[b].astype(np.float64) - mean
-        covariance += centred.T @ centred
-    values, vectors = np.linalg.eigh(covariance / n)
-    order = np.argsort(values)[::-1][:dims]
+    rows = whole(x_ND)
+    d = rows.width
+
+    def read(block: NDArray[np.float32]) -> Tensor:
+        return as_tensor(block).to(device).double()
+
+    total = torch.zeros(d, dtype=torch.float64, device=device)
+    for _, block in rows.blocks():
+        total += read(block).sum(0)
+    mean_D = rows.sum(total) / rows.total
+    products = torch.zeros(d, d, dtype=torch.float64, device=device)
+    for _, block in rows.blocks():
+        centred = read(block) - mean_D
+        products.addmm_(centred.T, centred)
+    values, vectors = np.linalg.eigh((rows.sum(products) / rows.total).cpu().numpy())
     if values.max() < 1e-30:
         raise ValueError("all features are the same: there is nothing to cluster")
+    order = np.argsort(values)[::-1][:dims]
     if floor is None:
         order = order[values[order] > _FLAT * values.max()]
     scale = np.maximum(values[order], (floor or 0.0) * values.max()) ** power
-    projection = vectors[:, order] * scale
-    out = np.empty((n, len(order)), np.float32)
-    for b in blocks:
-        rows = (x_ND[b].astype(np.float64) - mean) @ projection
-        length = np.linalg.norm(rows, axis=1, keepdims=True)
-        out[b] = rows / np.maximum(length, 1e-12)
-    return out
+    projection_DP = torch.from_numpy(vectors[:, order] * scale).to(device)
+    if rows.shared:  # machines may differ in the last bit
+        projection_DP = ranks.from_first(projection_DP)
+
+    def whitened(block: Tensor) -> Tensor:
+        out: Tensor = (block.to(device).double() - mean_D) @ projection_DP
+        return F.normalize(out, dim=1).float()
+
+    return rows.map(whitened)

@@ -1,4 +1,4 @@
-"""One budget of cores, shared between loader threads, torch, numba, faiss and BLAS."""
+"""One budget of cores, shared between loader threads, torch, numba and BLAS."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Cores:
     Attributes:
         total: Cores of this rank.
         loader: Threads that decode and cut views.
-        compute: Threads of torch (and of faiss and BLAS while a refresh runs).
+        compute: Threads of torch (and of BLAS while a refresh runs).
     """
 
     total: int

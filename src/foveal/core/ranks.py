@@ -77,6 +77,15 @@ def mean_over_ranks(x: Tensor) -> Tensor:
     return sum_over_ranks(x) / world_size()
 
 
+@torch.no_grad()
+def max_over_ranks(x: Tensor) -> Tensor:
+    """Maximum over ranks, without gradient."""
+    x = x.detach().clone()
+    if world_size() > 1:
+        dist.all_reduce(x, op=dist.ReduceOp.MAX)
+    return x
+
+
 def first_row(local_rows: int) -> int:
     """Index in the global batch of this rank's first row."""
     return rank() * local_rows

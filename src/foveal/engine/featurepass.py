@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from foveal.core import ranks, rng
 from foveal.core.batch import as_images
+from foveal.core.rows import Rows, disk_array
 from foveal.data.loader import BadFiles, Table, ordered_views
 from foveal.errors import FovealError
 from foveal.views.spec import View
 
 
 class DiskFeaturePass:
-    """``foveal.methods.base.FeaturePass``: batches in row order, cut between ranks, kept on disk.
+    """``foveal.methods.base.FeaturePass``: every rank computes and keeps its part of each batch.
 
     Args:
         method: Whose modules are switched to the asked mode meanwhile.
@@ -48,8 +49,8 @@ class DiskFeaturePass:
         self.method, self.table, self.device = method, table, device
         self.batch, self.threads, self.seed = batch, threads, seed
         self.autocast, self.bad = autocast, bad
-        self._folder = tempfile.TemporaryDirectory(prefix="foveal-features-")
-        self._passes = 0
+        self._temporary = tempfile.TemporaryDirectory(prefix="foveal-features-")
+        self.folder = Path(self._temporary.name)
 
     @torch.no_grad()
     def __call__(
@@ -60,37 +61,39 @@ class DiskFeaturePass:
         mode: Literal["eval", "train"] = "eval",
         update_bn: bool = False,
         count: int | None = None,
-    ) -> NDArray[np.float32]:
+    ) -> Rows:
         """See ``FeaturePass``."""
         if update_bn and mode != "train":
             raise FovealError("batch-norm statistics only move in mode 'train'")
-        self._passes += 1
         was_training = self.method.training
         buffers = None if update_bn else [b.clone() for b in self.method.buffers()]
         self.method.train(mode == "train")
         out: NDArray[np.float32] | None = None
         samples = self._rows(count)
-        per_rank = -(-self.batch // ranks.world_size())
+        if not len(samples):
+            raise FovealError("there are no samples to compute features of")
+        at = self._places(len(samples))
+        mine = at[at < len(samples)]
         start = 0
         try:
-            for part in self._forward(fn, view, samples, per_rank):
-                features = ranks.gather_rows(part)[: len(samples) - start]
+            # The last sample fills up the last batch, so that all ranks do the same.
+            for features in self._forward(fn, view, samples[np.minimum(at, len(samples) - 1)]):
                 if out is None:
-                    out = self._file(len(samples), features.shape[1])
-                out[start : start + len(features)] = features.cpu().numpy()
-                start += len(features)
+                    out = disk_array(self.folder, len(mine), features.shape[1])
+                kept = features[: len(mine) - start]
+                out[start : start + len(kept)] = kept.cpu().numpy()
+                start += len(kept)
         finally:
             self.method.train(was_training)
             if buffers is not None:
                 for b, before in zip(self.method.buffers(), buffers, strict=True):
                     b.copy_(before)
-        if out is None:
-            raise FovealError("there are no samples to compute features of")
-        return out
+        assert out is not None
+        return Rows(out, mine, len(samples), ranks.world_size() > 1, folder=self.folder)
 
     def close(self) -> None:
         """Deletes the files."""
-        self._folder.cleanup()
+        self._temporary.cleanup()
 
     def _rows(self, count: int | None) -> NDArray[np.int64]:
         every = np.arange(len(self.table))
@@ -98,28 +101,27 @@ class DiskFeaturePass:
             return every
         return np.sort(rng.permute(rng.key(self.seed, "sample"), len(every), every[:count]))
 
-    def _forward(
-        self, fn: Callable[[Tensor], Tensor], view: View, samples: NDArray[np.int64], per_rank: int
-    ) -> Iterator[Tensor]:
-        """Features of this rank's part of every batch; the last sample fills up the last batch."""
+    def _places(self, count: int) -> NDArray[np.int64]:
+        """What this rank computes: its part of every batch, as places among all samples."""
         world = ranks.world_size()
-        steps = -(-len(samples) // (per_rank * world))
-        at = np.arange(steps * world * per_rank).reshape(steps, world, per_rank)
-        mine = np.minimum(at[:, ranks.rank()], len(samples) - 1)
+        per_rank = -(-self.batch // world)
+        steps = -(-count // (per_rank * world))
+        places = np.arange(steps * world * per_rank).reshape(steps, world, per_rank)
+        return places[:, ranks.rank()].ravel()
+
+    def _forward(
+        self, fn: Callable[[Tensor], Tensor], view: View, samples: NDArray[np.int64]
+    ) -> Iterator[Tensor]:
         for _, pixels, ok in ordered_views(
             self.table,
             view,
-            batch=per_rank,
+            batch=-(-self.batch // ranks.world_size()),
             threads=self.threads,
             key=rng.key(self.seed, "refresh"),
             bad=self.bad,
-            rows=samples[mine.ravel()],
+            rows=samples,
         ):
             with self.autocast():
                 features = fn(as_images(pixels.to(self.device))).float()
             features[torch.from_numpy(~ok).to(self.device)] = 0
             yield features
-
-    def _file(self, rows: int, width: int) -> NDArray[np.float32]:
-        path = Path(self._folder.name) / f"{self._passes}.npy"
-        return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, width))

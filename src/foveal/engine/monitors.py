@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ from foveal.backbones.encoder import Encoder
 from foveal.core import rng
 from foveal.core.batch import as_images
 from foveal.data.loader import Table, ordered_views
+from foveal.methods.base import Refreshed
+from foveal.metrics.clustering import normalised_mutual_information
 from foveal.metrics.health import feature_std, rankme
 from foveal.metrics.knn import knn_accuracy
 from foveal.views.presets import center_view
@@ -26,11 +29,27 @@ _TRIVIAL_SHARE = 0.005
 _LOSSES = 100
 
 
+def refresh_log(done: Refreshed, table: Table, began: float) -> dict[str, float]:
+    """What to log of a refresh that began at ``began`` (monotonic clock).
+
+    Where there are labels, with the normalised mutual information of clusters and labels.
+    """
+    log = {"seconds": round(time.monotonic() - began, 2), **done.log}
+    known = table.label >= 0
+    for name, found in done.clusters.items():
+        if known.any():
+            log[name] = normalised_mutual_information(
+                table.label[known], found[known], normaliser="geometric"
+            )
+    return log
+
+
 class Monitor:
     """Looks at the features from time to time, through the deterministic centre view.
 
-    Labels, where the folders hold any, are used here for one thing: a kNN probe on a held-out part
-    of the *training* pictures, logged as "online".
+    Labels, where the folders hold any, are used in this file for two things: to log how far
+    clusters are classes, and for a kNN probe on a held-out part of the *training* pictures, logged
+    as "online".
 
     Args:
         table: The samples.

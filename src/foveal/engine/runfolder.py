@@ -21,7 +21,7 @@ from foveal.recipe import Recipe, differences, validated
 
 _PACKAGES = (
     "foveal", "torch", "torchvision", "timm", "numpy", "numba", "pillow", "simplejpeg",
-    "lightning-fabric", "faiss-cpu", "scikit-learn",
+    "lightning-fabric", "scikit-learn",
 )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from foveal.engine.build import ForwardOnly, stream_plans
 from foveal.engine.checkpoint import load_checkpoint, save_checkpoint
 from foveal.engine.featurepass import DiskFeaturePass
 from foveal.engine.gradients import Gradients, check_micro_batches
-from foveal.engine.monitors import Monitor, Watch
+from foveal.engine.monitors import Monitor, Watch, refresh_log
 from foveal.engine.optim import (
     build_optimisers,
     drop_state,
@@ -251,8 +251,7 @@ class Trainer:
         drop_state(self.optimisers, done.redrawn)
         self.refreshes += 1
         self._set_groups(loader)
-        seconds = time.monotonic() - began
-        self._log({"kind": "refresh", "step": self.step, "seconds": round(seconds, 2), **done.log})
+        self._log({"kind": "refresh", "step": self.step, **refresh_log(done, self.table, began)})
 
     def _set_groups(self, loader: Loader) -> None:
         groups = self.method.sample_groups()

@@ -22,6 +22,7 @@ from foveal.backbones.encoder import Encoder
 from foveal.backbones.inputs import Normalise
 from foveal.core.batch import Batch
 from foveal.core.progress import Progress
+from foveal.core.rows import Rows
 from foveal.data.masked import SoftMask
 from foveal.data.sources import Source
 from foveal.errors import FovealError
@@ -215,10 +216,13 @@ class Refreshed:
     Attributes:
         redrawn: Parameters that were drawn anew: their optimiser state is dropped.
         log: Numbers to log.
+        clusters: Of every sample, [N], by the name under which their normalised mutual information
+            with the labels is logged where there are labels.
     """
 
     redrawn: list[nn.Parameter] = field(default_factory=list)
     log: dict[str, float] = field(default_factory=dict)
+    clusters: dict[str, NDArray[np.int64]] = field(default_factory=dict)
 
 
 class FeaturePass(Protocol):
@@ -232,7 +236,7 @@ class FeaturePass(Protocol):
         mode: Literal["eval", "train"] = "eval",
         update_bn: bool = False,
         count: int | None = None,
-    ) -> NDArray[np.float32]:
+    ) -> Rows:
         """Features of all samples, or of some.
 
         Args:
@@ -243,7 +247,7 @@ class FeaturePass(Protocol):
             count: Of so many samples, drawn by the run's seed; None, or more than there are: all.
 
         Returns:
-            float32 [N, D] on disk (a memory map), row order; the same on every rank.
+            This rank's part of [N, D], on disk; the parts together are all samples, in row order.
         """
         ...
 

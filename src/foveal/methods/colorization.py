@@ -134,10 +134,11 @@ class Colorization(Method):
             return counts * coloured(ab_BP2)[:, None]
 
         found = run(histogram, self.options.view, count=self.options.counted)
-        share = torch.from_numpy(found.mean(0, dtype="float64")).to(self.weight)
+        counts = torch.from_numpy(found.x.sum(0, dtype="float64")).to(self.weight.device)
+        share = (found.sum(counts) / found.total).to(self.weight)
         if share.sum() == 0:
             raise FovealError(
-                f"not one of {len(found):,} pictures holds any colour to learn from",
+                f"not one of {found.total:,} pictures holds any colour to learn from",
                 hint="--method rotation or simclr take grey pictures",
             )
         frequency = smoothed(share / share.sum(), self.bins)

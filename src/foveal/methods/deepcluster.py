@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -21,9 +20,10 @@ from torch.nn import functional as F
 
 from foveal.backbones.encoder import Encoder
 from foveal.backbones.inputs import Sobel
-from foveal.clustering.kmeans import cluster_sizes, kmeans
+from foveal.clustering.kmeans import kmeans
+from foveal.clustering.record import cluster_log
 from foveal.clustering.whiten import pca_whiten
-from foveal.core import ranks, rng
+from foveal.core import rng
 from foveal.core.batch import Batch
 from foveal.core.progress import Progress
 from foveal.errors import FovealError
@@ -39,7 +39,6 @@ from foveal.methods.base import (
     Stream,
     trained_parameters,
 )
-from foveal.metrics.clustering import normalised_mutual_information
 from foveal.views.presets import center_view, plain_view
 from foveal.views.spec import View
 
@@ -126,24 +125,20 @@ class DeepCluster(Method):
     @torch.no_grad()
     def refresh(self, run: FeaturePass, progress: Progress) -> Refreshed:
         """Clusters all pictures anew and draws a new head."""
-        features_ND = run(
+        features = run(
             lambda images: self.trunk(self.inputs(images))["pooled"], self.options.cluster_view
         )
         before = self.assignments.cpu().numpy().copy()
-        found = torch.empty_like(self.assignments)
-        if ranks.rank() == 0:
-            white = pca_whiten(features_ND, self.options.pca)
-            seed = rng.seed64(self.data.seed, "kmeans", progress.refreshes)
-            clusters = kmeans(white, self.clusters, iterations=self.options.iterations, seed=seed)
-            found.copy_(torch.from_numpy(clusters.assignments))
-        self.assignments.copy_(ranks.from_first(found))
+        device = self.assignments.device
+        white = pca_whiten(features, self.options.pca, device=device)
+        seed = rng.seed64(self.data.seed, "kmeans", progress.refreshes)
+        now = kmeans(
+            white, self.clusters, iterations=self.options.iterations, seed=seed, device=device
+        ).assignments
+        self.assignments.copy_(torch.from_numpy(now))
         self._draw_head(progress.refreshes)
-        now = self.assignments.cpu().numpy()
-        sizes = cluster_sizes(now, self.clusters)
-        log = {"used": float(sizes.used), "largest": sizes.largest, "entropy": sizes.entropy}
-        if np.any(before >= 0):
-            log["nmi_before"] = normalised_mutual_information(before, now, normaliser="geometric")
-        return Refreshed(trained_parameters(self.head), log)
+        log = cluster_log(now, self.clusters, before)
+        return Refreshed(trained_parameters(self.head), log, {"nmi_labels": now})
 
     def trivial_losses(self) -> dict[str, float]:
         """What guessing gives."""

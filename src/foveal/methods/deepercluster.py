@@ -22,9 +22,9 @@ from torch.nn import functional as F
 from foveal.backbones.encoder import Encoder
 from foveal.backbones.inputs import Sobel
 from foveal.clustering.hierarchical import two_levels
-from foveal.clustering.kmeans import cluster_sizes
+from foveal.clustering.record import cluster_log
 from foveal.clustering.whiten import pca_whiten
-from foveal.core import ranks, rng
+from foveal.core import rng
 from foveal.core.batch import Batch
 from foveal.core.progress import Progress
 from foveal.errors import FovealError
@@ -135,6 +135,10 @@ class DeeperCluster(Method):
         """Fine clusters: each is drawn equally often."""
         if (self.assignments < 0).any():
             return None
+        return self.flat()
+
+    def flat(self) -> Tensor:
+        """The fine cluster of every picture, numbered over all, [N]; below 0: none yet."""
         return self.assignments[:, 0] * self.fine + self.assignments[:, 1]
 
     def refresh_due(self, progress: Progress) -> bool:
@@ -145,23 +149,24 @@ class DeeperCluster(Method):
     @torch.no_grad()
     def refresh(self, run: FeaturePass, progress: Progress) -> Refreshed:
         """Clusters all pictures anew, in two levels, and draws new heads."""
-        features_ND = run(
+        features = run(
             lambda images: self.trunk(self.inputs(images))["pooled"], self.options.cluster_view
         )
-        found = torch.empty_like(self.assignments)
-        if ranks.rank() == 0:
-            o = self.options
-            white = pca_whiten(features_ND, o.pca, floor=1e-5)
-            seed = rng.seed64(self.data.seed, "clusters", progress.refreshes)
-            clusters = two_levels(white, o.coarse, self.fine, iterations=o.iterations, seed=seed)
-            found.copy_(torch.from_numpy(clusters))
-        self.assignments.copy_(ranks.from_first(found))
+        o, device = self.options, self.assignments.device
+        white = pca_whiten(features, o.pca, floor=1e-5, device=device)
+        seed = rng.seed64(self.data.seed, "clusters", progress.refreshes)
+        found = two_levels(
+            white, o.coarse, self.fine, iterations=o.iterations, seed=seed, device=device
+        )
+        before = self.flat().cpu().numpy()
+        self.assignments.copy_(torch.from_numpy(found))
         self._draw_heads(progress.refreshes)
-        coarse, fine = self.assignments.cpu().numpy().T
-        sizes = cluster_sizes(coarse * self.fine + fine, self.options.coarse * self.fine)
-        log = {"used": float(sizes.used), "largest": sizes.largest, "entropy": sizes.entropy}
+        now = self.flat().cpu().numpy()
+        log = cluster_log(now, o.coarse * self.fine, before)
         return Refreshed(
-            [*trained_parameters(self.super_head), self.sub_weight, self.sub_bias], log
+            [*trained_parameters(self.super_head), self.sub_weight, self.sub_bias],
+            log,
+            {"nmi_labels": now},
         )
 
     def trivial_losses(self) -> dict[str, float]:

@@ -168,6 +168,7 @@ class MultiTask(Method):
                 done = part.method.refresh(part.feature_pass(run), own)
                 all_done.redrawn.extend(done.redrawn)
                 all_done.log.update(part.named(done.log))
+                all_done.clusters.update(part.named(done.clusters))
                 self.refreshed[part.turn] += 1
                 self.refreshes = None
         return all_done

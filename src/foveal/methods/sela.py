@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from foveal.backbones.encoder import Encoder
 from foveal.clustering.sinkhorn import label_entropy, sinkhorn
-from foveal.core import ranks, rng
+from foveal.core import rng
 from foveal.core.batch import Batch
 from foveal.core.progress import Progress
 from foveal.methods.base import (
@@ -102,12 +102,11 @@ class SeLa(Method):
     @torch.no_grad()
     def refresh(self, run: FeaturePass, progress: Progress) -> Refreshed:
         """Labels all pictures anew; heads go on as they are."""
-        features_ND = run(
+        features = run(
             lambda images: self.trunk(self.normalise(images))["pooled"], self.options.label_view
         )
         log: dict[str, float] = {}
-        mine = np.array_split(np.arange(len(features_ND)), ranks.world_size())[ranks.rank()]
-        z = torch.from_numpy(features_ND[mine]).to(self.head.weight.device)
+        z = torch.from_numpy(features.x).to(self.head.weight.device)
         new, plain = torch.empty_like(self.assignments), torch.empty_like(self.assignments)
         for h in range(self.options.heads):
             rows = slice(h * self.labels, (h + 1) * self.labels)
@@ -115,8 +114,8 @@ class SeLa(Method):
             found = sinkhorn(
                 log_p, strength=self.options.strength, tolerance=self.options.tolerance
             )
-            new[:, h] = _join(found.labels, len(new))
-            plain[:, h] = _join(log_p.argmax(1), len(new))
+            new[:, h] = features.join(found.labels)
+            plain[:, h] = features.join(log_p.argmax(1))
         entropy = [label_entropy(new[:, h], self.labels) for h in range(self.options.heads)]
         log["entropy"] = min(entropy)
         log["plain_entropy"] = float(
@@ -125,7 +124,7 @@ class SeLa(Method):
         log["changed"] = float((new != self.assignments).double().mean())
         self.assignments.copy_(new)
         self.done.fill_(self._passed(progress))
-        return Refreshed(log=log)
+        return Refreshed(log=log, clusters={"nmi_labels": new[:, 0].cpu().numpy()})
 
     def trivial_losses(self) -> dict[str, float]:
         """What guessing gives."""
@@ -148,12 +147,3 @@ class SeLa(Method):
 def update_times(epochs: float, updates: int, samples: int) -> np.ndarray:
     """Images seen at every relabelling: (E + 1.01) N u**2 for evenly spaced u (released code)."""
     return (epochs + 1.01) * samples * np.linspace(0, 1, updates) ** 2
-
-
-def _join(mine: Tensor, total: int) -> Tensor:
-    """All ranks' parts of an uneven cut, in order, [N]."""
-    longest = -(-total // ranks.world_size())
-    padded = torch.full((longest,), -1, dtype=mine.dtype, device=mine.device)
-    padded[: len(mine)] = mine
-    joined = ranks.gather_rows(padded)
-    return joined[joined >= 0]
