@@ -84,7 +84,8 @@ def _pca_contrast(x: Tensor, rows: Rows) -> Tensor:
     _, axes = torch.linalg.eigh(centred @ centred.mT / flat.shape[2])
     factors = np.stack([column(rows, f"pca_{k}") for k in (3, 2, 1)], 1)  # eigh: weakest first
     scale = torch.from_numpy(factors).to(x.device)[:, None]
-    return (((axes * scale) @ axes.mT) @ centred + mean).clamp(0, 1).to(x.dtype).view_as(x)
+    stretched: Tensor = ((axes * scale) @ axes.mT) @ centred + mean
+    return stretched.clamp(0, 1).to(x.dtype).view_as(x)
 
 
 def _hsv_powers(x: Tensor, rows: Rows) -> Tensor:
@@ -94,8 +95,7 @@ def _hsv_powers(x: Tensor, rows: Rows) -> Tensor:
         power, factor, add = (
             beside(column(rows, f"{of}_{n}"), x) for n in ("power", "factor", "add")
         )
-        out: Tensor = v**power * factor + add
-        return out.clamp(0, 1)
+        return (v.pow(power) * factor + add).clamp(0, 1)
 
     saturation = changed(delta / top.clamp(min=1e-12), "s")
     value = changed(top, "v")
