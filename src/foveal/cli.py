@@ -86,13 +86,17 @@ def pretrain(
         str | None,
         typer.Option(help="microscopy, radiology or satellite: views as such pictures need them."),
     ] = None,
+    log: Annotated[
+        str | None, typer.Option(help="tensorboard: metrics also go to RUN/tensorboard.")
+    ] = None,
 ) -> None:
     """Learn features from pictures; run it again to continue. Labels are not used."""
     from foveal.verbs import pretrain as run
 
     trained = run(
         data, out, method=method, recipe=recipe, backbone=backbone, epochs=epochs,
-        minutes=minutes, init=init, domain=domain, changes=changes or [], console=_console(),
+        minutes=minutes, init=init, domain=domain, log=log, changes=changes or [],
+        console=_console(),
     )  # fmt: skip
     folder = trained.folder
     if trained.outcome is None:

@@ -136,6 +136,9 @@ class Machine(_Frozen):
     checkpoint_every: float = Field(10.0, gt=0, description="minutes between checkpoints")
     keep_every: int = Field(0, ge=0, description="also keep the checkpoint of every N-th epoch")
     log_every: int = Field(20, ge=1, description="steps between lines in metrics.jsonl")
+    log: tuple[Literal["tensorboard"], ...] = Field(
+        (), description="where metrics go beside metrics.jsonl (extra tensorboard)"
+    )
     monitor_every: float = Field(1.0, gt=0, description="epochs between probes and health checks")
 
 

@@ -50,6 +50,7 @@ def pretrain(
     minutes: float | None = None,
     init: str | None = None,
     domain: str | None = None,
+    log: str | None = None,
     changes: Mapping[str, Any] | Sequence[str] = (),
     console: Console | None = None,
     quiet: bool = False,
@@ -71,6 +72,7 @@ def pretrain(
         minutes: A time budget instead; the learning-rate schedule ends on time.
         init: Weights to start from: a file, a run folder or ``timm/NAME`` (which may download).
         domain: ``microscopy``, ``radiology`` or ``satellite``: views as such pictures need them.
+        log: ``tensorboard``: metrics also go to ``RUN/tensorboard`` (extra ``tensorboard``).
         changes: Recipe values, nested or as ``["optimiser.lr=0.1"]``.
         console: Where progress is written; None is standard error.
         quiet: Write nothing.
@@ -83,7 +85,7 @@ def pretrain(
     """
     if not isinstance(changes, Mapping):
         changes = parse_overrides(changes)
-    wish = Wish(method, recipe, backbone, epochs, minutes, init, domain, changes)
+    wish = Wish(method, recipe, backbone, epochs, minutes, init, domain, log, changes)
     trained = train(data, out, wish, console=console, quiet=quiet)
     _hand_over(trained)
     return trained

@@ -36,6 +36,7 @@ from foveal.engine.labels import limited, seen_labels
 from foveal.engine.plan import make_plan, options_for_domain, options_without_colour
 from foveal.engine.runfolder import Outcome, RunFolder
 from foveal.engine.screen import ProgressScreen
+from foveal.engine.tensorboard import check_tensorboard
 from foveal.engine.trainer import Trainer
 from foveal.errors import FovealError
 from foveal.methods import get_method
@@ -77,6 +78,7 @@ class Wish:
         epochs, minutes: The budget, one of them.
         init: Weights to start from.
         domain: A kind of pictures (``foveal.views.domains``), whose views are changed to fit.
+        log: Where metrics go beside ``metrics.jsonl``: ``tensorboard``.
         changes: Nested recipe values, from ``key=value``.
     """
 
@@ -87,6 +89,7 @@ class Wish:
     minutes: float | None = None
     init: str | None = None
     domain: str | None = None
+    log: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -103,6 +106,8 @@ class Wish:
                 asked[name] = getattr(self, name)
         if self.backbone is not None:
             asked["network"] = {"name": self.backbone}
+        if self.log is not None:
+            asked["machine"] = {"log": [self.log]}
         return asked
 
 
@@ -216,6 +221,8 @@ def _train(
 ) -> Trained:
     # Before the folder is made: what cannot start leaves nothing behind.
     check_options(recipe)
+    if "tensorboard" in recipe.machine.log:
+        check_tensorboard()
     fingerprint = source.fingerprint()
     report = subset(report, recipe.pictures, recipe.seed)
     source, texts = limited(recipe.labels, source, report.good, folder, screen.say)

@@ -61,6 +61,7 @@ class RunFolder:
         self.hierarchy_file = self.path / "hierarchy.csv"
         self.bad_file = self.path / "bad_files.csv"
         self.metrics_file = self.path / "metrics.jsonl"
+        self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / "last.pt"
         self.best = self.checkpoints / "best.pt"

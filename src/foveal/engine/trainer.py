@@ -21,7 +21,8 @@ from foveal.engine.build import ForwardOnly, stream_plans
 from foveal.engine.checkpoint import load_checkpoint, save_checkpoint
 from foveal.engine.featurepass import DiskFeaturePass
 from foveal.engine.gradients import Gradients, check_micro_batches
-from foveal.engine.monitors import Monitor, Watch, refresh_log
+from foveal.engine.logbook import Logbook
+from foveal.engine.monitors import Monitor, refresh_log
 from foveal.engine.optim import (
     build_optimisers,
     drop_state,
@@ -31,8 +32,9 @@ from foveal.engine.optim import (
 )
 from foveal.engine.readback import Readback
 from foveal.engine.runfolder import Outcome, RunFolder
-from foveal.engine.screen import Meter, ProgressScreen
+from foveal.engine.screen import ProgressScreen
 from foveal.engine.signals import StopSignals
+from foveal.engine.tensorboard import TensorBoard
 from foveal.errors import FovealError
 from foveal.methods.base import Method
 from foveal.recipe import Recipe
@@ -76,8 +78,6 @@ class Trainer:
         self.streams = method.streams()
         self.plans = {p.name: p for p in stream_plans(self.streams, recipe.batch)}
         check_micro_batches(recipe, method, self.plans, self.world)
-        # Steps until every stream was drawn.
-        self.period = max(s.every[0] for s in self.streams.values())
         self.module = fabric.setup_module(ForwardOnly(self.method))
         self.gradients = Gradients(self.module, method, fabric, recipe)
         self.optimisers = build_optimisers(self.method, recipe)
@@ -86,8 +86,16 @@ class Trainer:
         self.samples, self.batch = table.drawn_by(main), main.batch
         self.threads = cores.loader
         self.bad = BadFiles()
-        self.watch = Watch({})
-        self.meter = Meter(self.batch)
+        self.book = Logbook(
+            folder,
+            screen,
+            batch=self.batch,
+            steps_per_epoch=self.steps_per_epoch,
+            every=recipe.machine.log_every,
+            # Steps until every stream was drawn.
+            period=max(s.every[0] for s in self.streams.values()),
+            writes=self.rank == 0,
+        )
         self.readback = Readback(fabric.device)
         self.stop_after = math.inf
         self.monitor = Monitor(
@@ -108,6 +116,8 @@ class Trainer:
     def run(self) -> Outcome:
         """Trains from where the run folder stands to the end, or to a stop signal."""
         self._restore()
+        listeners = [TensorBoard] if "tensorboard" in self.recipe.machine.log else []
+        self.book.open(self.step or -1, listeners)
         loader = Loader(
             self.table,
             list(self.plans.values()),
@@ -137,7 +147,7 @@ class Trainer:
                 self._set_groups(loader)
                 if self.step == 0:
                     if facts := self.method.facts():
-                        self._log({"kind": "facts", "step": 0, **facts})
+                        self.book.log({"kind": "facts", "step": 0, **facts})
                     self._look(loader)
                 while self.step < self.budget.steps:
                     progress = self._progress()
@@ -146,7 +156,7 @@ class Trainer:
                         progress = self._progress()
                     self._step(loader, progress, stop=signals.caught is not None)
                     self.step += 1
-                    self.meter.add(loader.waited)
+                    self.book.meter.add(loader.waited)
                     self._hear()
                     if self._crossed(self.recipe.machine.monitor_every):
                         self._look(loader)
@@ -162,6 +172,7 @@ class Trainer:
                     self._look(loader)
             finally:
                 feature_pass.close()
+                self.book.close()
         return Outcome(
             finished=not stopped,
             steps=self.step,
@@ -241,9 +252,9 @@ class Trainer:
         planned = self.budget.plan(self.step)
         if self.world > 1:
             self.budget.steps = int(self.fabric.broadcast(self.budget.steps))
-        if planned is not None and self.rank == 0:
+        if planned is not None:
             used = round(self.budget.used, 1)
-            self.folder.log({"kind": "plan", "step": self.step, "steps": planned, "seconds": used})
+            self.book.log({"kind": "plan", "step": self.step, "steps": planned, "seconds": used})
 
     def _refresh(self, loader: Loader, run: DiskFeaturePass, progress: Progress) -> None:
         began = time.monotonic()
@@ -251,7 +262,8 @@ class Trainer:
         drop_state(self.optimisers, done.redrawn)
         self.refreshes += 1
         self._set_groups(loader)
-        self._log({"kind": "refresh", "step": self.step, **refresh_log(done, self.table, began)})
+        record = {"kind": "refresh", "step": self.step, **refresh_log(done, self.table, began)}
+        self.book.log(record)
 
     def _set_groups(self, loader: Loader) -> None:
         groups = self.method.sample_groups()
@@ -275,30 +287,7 @@ class Trainer:
             if stop > 0:
                 # Not before: other ranks may hear of it that late.
                 self.stop_after = min(self.stop_after, progress.step + 1 + self.readback.lag)
-            self._tell(progress, loss, numbers)
-
-    def _tell(self, progress: Progress, loss: float, log: dict[str, float]) -> None:
-        step, meter = progress.step + 1, self.meter
-        epoch = step / self.steps_per_epoch
-        left = self.budget.left(step, meter.speed / self.batch)
-        self.screen.step(step, self.budget.steps, loss, meter.speed, meter.wait, left)
-        turn = progress.step % self.period
-        for text in self.watch.loss(loss, self.method.trivial_losses(), epoch, turn):
-            self._warn(text)
-        if step % self.recipe.machine.log_every < self.period or step in (1, self.budget.steps):
-            self._log(
-                {
-                    "kind": "train",
-                    "step": step,
-                    "epoch": round(epoch, 4),
-                    "position": step * self.batch,
-                    "loss": loss,
-                    "lr": progress.lr,
-                    "images_per_s": round(meter.speed, 1),
-                    "data_wait": round(meter.wait, 4),
-                    **log,
-                }
-            )
+            self.book.step(progress, loss, numbers, self.budget, self.method.trivial_losses())
 
     def _look(self, loader: Loader) -> None:
         """Health and online probe; keeps the best checkpoint by the probe."""
@@ -307,25 +296,16 @@ class Trainer:
         found = self.monitor.look(self.method.encoder(), self.method, self.fabric.device)
         position = {"step": self.step, "epoch": round(self._epoch_now(), 4)}
         knn = found.pop("knn", None)
-        self._log({"kind": "monitor", **position, **found})
+        self.book.log({"kind": "monitor", **position, **found})
         if knn is not None:
-            self._log({"kind": "online", **position, "knn": knn})
+            self.book.log({"kind": "online", **position, "knn": knn})
             if self.step > 0 and knn > self.best:
                 self.best = knn
                 self._save(self.folder.best)
         if self.step > 0:
-            for text in self.watch.health(found):
-                self._warn(text)
+            for text in self.book.watch.health(found):
+                self.book.warn(self.step, text)
         self.budget.exclude(time.monotonic() - began)
-
-    def _warn(self, text: str) -> None:
-        self._log({"kind": "warning", "step": self.step, "text": text})
-        if self.rank == 0:
-            self.screen.say(f"warning: {text}")
-
-    def _log(self, record: dict[str, Any]) -> None:
-        if self.rank == 0:
-            self.folder.log(record)
 
     def _notice_bad_files(self, *, final: bool = False) -> None:
         """Writes files found bad meanwhile; after the first epoch the share is checked again."""
@@ -369,7 +349,6 @@ class Trainer:
 
     def _restore(self) -> None:
         if not self.folder.last.is_file():
-            self.folder.forget_after(-1) if self.rank == 0 else None
             return
         state = load_checkpoint(self.folder.last)
         self.method.load_state_dict(state["method"])
@@ -379,12 +358,11 @@ class Trainer:
         self.best, self.checked_bad = state["best"], state["checked_bad"]
         self.budget = self._new_budget(state["elapsed"], state["steps"])
         if self.rank == 0:
-            self.folder.forget_after(self.step)
             self.screen.say(f"continuing after step {self.step} of {self.budget.steps}")
 
     def _stop_on_nan(self, loss: float, step: int) -> None:
         """Stops without saving: weights and batch-norm statistics have seen the broken step."""
-        self._log({"kind": "warning", "step": step, "text": f"the loss became {loss}"})
+        self.book.log({"kind": "warning", "step": step, "text": f"the loss became {loss}"})
         saved = self.folder.last.is_file()
         good = load_checkpoint(self.folder.last)["step"] if saved else 0
         raise FovealError(
