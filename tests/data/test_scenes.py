@@ -11,6 +11,7 @@ from PIL import Image
 from foveal.data.camera import Camera, normals_from_depth
 from foveal.data.nyu import CAMERA, FILE, SPLITS
 from foveal.data.scenes import VOC_CLASSES, open_boxes, open_scenes
+from foveal.data.splits import load_splits
 from foveal.errors import FovealError
 
 H, W = 24, 32
@@ -124,12 +125,19 @@ def test_coco_layout(tmp_path):
         }  # fmt: skip
         path = tmp_path / "annotations" / f"instances_{part}.json"
         path.write_text(json.dumps(about))
+    with pytest.raises(FovealError, match="train2017 holds none of the pictures"):
+        open_boxes(tmp_path)
+    for part in ("train2017", "val2017"):
+        Image.new("RGB", (9, 9)).save(tmp_path / part / "b.jpg")
     train, val = open_boxes(tmp_path)
     assert train.things == ["bowl", "cup"] and train.category_ids == [3, 7]
     assert val.names == ["a.jpg", "b.jpg"] and len(val.boxes(0).label) == 0
     found = val.boxes(1)
     assert found.corners.tolist() == [[2, 3, 7, 7]] and found.label.tolist() == [1]
     assert found.difficult.tolist() == [True] and found.area.tolist() == [11]
+    # What a protocol on classes makes of it: the crowd is there.
+    assert load_splits(tmp_path)[1].marks.tolist() == [[0, 0], [0, 1]]
+    assert train.channels == 3 and load_splits(tmp_path)[0].classes == ["bowl", "cup"]
     path.write_text("{}")
     with pytest.raises(FovealError, match="instances_val2017"):
         open_boxes(tmp_path)

@@ -147,6 +147,14 @@ def test_coco_with_a_pyramid(coco, encoder):
     assert 0 <= low <= values["ap50"].value <= high
 
 
+def test_svms_read_the_same_layout(coco, encoder):
+    r = evaluate(encoder, coco, protocols=["svm"])[0]
+    assert r.metric == "map_envelope" and r.n == 6 and 0 < r.value <= 1
+    assert r.configuration["class_names"] == list(NAMES)
+    with pytest.raises(FovealError, match="several"):
+        evaluate(encoder, coco, protocols=["knn"])
+
+
 def bench(data, encoder, folder, **changes):
     settings = detection_settings({**SMALL, **changes})
     return DetectionBench(encoder, *open_boxes(data), Store(folder), settings)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foveal.data.files import FileSource
+from foveal.data.files import FileSource, peeked
 from foveal.errors import FovealError
 
 _COCO = "annotations/instances_train2017.json, train2017/*.jpg and the same for val2017"
@@ -37,8 +37,19 @@ class Boxes:
     area: NDArray[np.float64]
 
 
-class CocoSource(FileSource):
-    """Pictures of one COCO JSON file.
+class MarkedSource(FileSource):
+    """Pictures each of which may hold several classes, or none; they have no ``labels``.
+
+    Attributes:
+        marks: int8 [N, C], in the order of ``classes``: 1 where the class is there, 0 where it is
+            not, -1 where it is not to be counted.
+    """
+
+    marks: NDArray[np.int8]
+
+
+class CocoSource(MarkedSource):
+    """Pictures of one COCO JSON file. A crowd alone marks its class as there.
 
     Attributes:
         things: Names of the classes, in the order of their ids.
@@ -60,8 +71,11 @@ class CocoSource(FileSource):
                 hint="images (id, file_name), annotations (image_id, category_id, bbox), "
                 "categories (id, name)",
             ) from None
-        super().__init__(root, [folder / name for name in names], names)
+        super().__init__(root, [folder / name for name in names], names, classes=list(self.things))
         self.annotations = json_file
+        self.marks = np.zeros((len(names), len(self.things)), np.int8)
+        for row, found in zip(self.marks, self._boxes, strict=True):
+            row[found.label] = 1
 
     def boxes(self, i: int) -> Boxes:
         """The objects of a picture."""
@@ -102,8 +116,15 @@ def is_coco(folder: Path) -> bool:
     return any((folder / "annotations").glob("instances_*.json"))
 
 
-def open_coco(text: str, folder: Path) -> tuple[CocoSource, CocoSource]:
+def open_coco(
+    text: str, folder: Path, *, channels: int | None = None
+) -> tuple[CocoSource, CocoSource]:
     """The training and the validation part of a folder in COCO's layout.
+
+    Args:
+        text: What the user calls it.
+        folder: Holds ``annotations`` and the pictures.
+        channels: Of both parts; None: as the pictures are.
 
     Raises:
         FovealError: A file is missing or wrong.
@@ -123,8 +144,15 @@ def open_coco(text: str, folder: Path) -> tuple[CocoSource, CocoSource]:
             raise FovealError(
                 f"{folder} has no {year}/ with the pictures of {files[0].name}", hint=_COCO
             )
-        parts.append(CocoSource(f"{text}/{year}", files[0], pictures))
+        source = CocoSource(f"{text}/{year}", files[0], pictures)
+        if not any(path.is_file() for path in source.paths):
+            raise FovealError(
+                f"{pictures} holds none of the pictures that {files[0]} lists", hint=_COCO
+            )
+        parts.append(peeked(source, channels))
     train, val = parts
+    train.channels = val.channels = max(train.channels, val.channels)
+    train.bits = val.bits = max(train.bits, val.bits)
     if train.things != val.things:
         raise FovealError(f"the two files in {folder / 'annotations'} have different categories")
     return train, val

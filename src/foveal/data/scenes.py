@@ -103,17 +103,14 @@ def open_boxes(data: Any, *, channels: int = 3) -> tuple[Annotated, Annotated]:
 
     Args:
         data: A folder.
-        channels: 1 or 3.
+        channels: Of what is read.
 
     Raises:
         FovealError: A file is missing or wrong; names it and the layout.
     """
     text, folder = _folder(data, "boxes")
     if is_coco(folder) and not (folder / "Annotations").is_dir():
-        parts = open_coco(text, folder)
-        for part in parts:
-            part.channels = channels
-        return parts
+        return open_coco(text, folder, channels=channels)
     years = [folder / "VOC2007", folder / "VOC2012"]
     if all((year / "JPEGImages").is_dir() for year in years):
         return voc_years(*years, channels=channels)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.core import rng
+from foveal.data.boxes import is_coco, open_coco
 from foveal.data.files import FileSource, open_folder, peeked
 from foveal.data.sources import Source, Subset, open_source
 from foveal.data.voc import is_voc, voc_splits
@@ -23,8 +24,8 @@ def load_splits(data: Any, *, seed: int = 0, channels: int | None = None) -> tup
     """The training and the test part of labelled pictures.
 
     A folder with ``train`` and ``test`` (or ``val``, ``valid``, ``validation``) is taken as it is,
-    and so is one in PASCAL VOC's layout (``foveal.data.voc``), whose pictures hold several classes:
-    they have ``marks`` instead of ``labels``.
+    and so is one in PASCAL VOC's or COCO's layout (``foveal.data.voc``, ``boxes``), whose pictures
+    hold several classes: they have ``marks`` instead of ``labels``.
     Of anything else that ``open_source`` reads and that has labels, a fifth of every class (at
     least one picture) is held out, chosen by ``seed``; pictures without a label are left out.
 
@@ -43,6 +44,8 @@ def load_splits(data: Any, *, seed: int = 0, channels: int | None = None) -> tup
     """
     if isinstance(data, str | Path) and is_voc(Path(data).expanduser()):
         return voc_splits(Path(data).expanduser(), channels=channels)
+    if isinstance(data, str | Path) and is_coco(Path(data).expanduser()):
+        return open_coco(str(data), Path(data).expanduser(), channels=channels)
     folders = _split_folders(data)
     if folders is not None:
         return _given(str(data), *folders, channels)

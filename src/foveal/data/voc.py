@@ -19,8 +19,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from foveal.data.boxes import Boxes
-from foveal.data.files import FileSource, peeked
+from foveal.data.boxes import Boxes, MarkedSource
+from foveal.data.files import peeked
 from foveal.errors import FovealError
 
 LAYOUT = ("DATA/JPEGImages/NAME.jpg, DATA/Annotations/NAME.xml and DATA/ImageSets/Main/"
@@ -46,7 +46,7 @@ class VocObject:
     truncated: bool
 
 
-class VocSource(FileSource):
+class VocSource(MarkedSource):
     """Pictures with the objects in them.
 
     Args:
@@ -56,9 +56,7 @@ class VocSource(FileSource):
         objects: The objects of each.
         classes: Names of the classes to count in.
 
-    Attributes:
-        marks: int8 [N, C]: 1 where the class is there, 0 where it is not, -1 where every object
-            of the class is difficult.
+    A mark is -1 where every object of the class is difficult.
     """
 
     def __init__(
@@ -140,6 +138,7 @@ def voc_splits(root: Path, *, channels: int | None = None) -> tuple[VocSource, V
     first = open_voc(root, train, channels=channels)
     second = open_voc(root, test, classes=first.classes, channels=channels)
     first.channels = second.channels = max(first.channels, second.channels)
+    first.bits = second.bits = max(first.bits, second.bits)
     return first, second
 
 
@@ -161,6 +160,7 @@ def voc_years(
         [*train.objects, *more.objects], train.classes or [],
     )  # fmt: skip
     both.channels = test.channels = max(train.channels, more.channels)
+    both.bits = test.bits = max(train.bits, more.bits)
     return both, test
 
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from foveal.backbones.encoder import Encoder
 from foveal.backbones.sobel_fold import has_sobel
+from foveal.data.boxes import MarkedSource
 from foveal.data.loader import Table
 from foveal.data.sources import Source
-from foveal.data.voc import VocSource
 from foveal.errors import FovealError
 from foveal.evaluation.bench import Bench, Split
 from foveal.evaluation.compare import beside, compared
@@ -181,7 +181,7 @@ def _arm(
 
 
 def _table(source: Source, rows: NDArray[np.int64]) -> Table:
-    if isinstance(source, VocSource):
+    if isinstance(source, MarkedSource):
         nothing = np.full(len(rows), -1, np.int64)
         return Table(source, rows, nothing, targets={MARKS: source.marks[rows]})
     return Table(source, rows, labels_of(source)[rows])

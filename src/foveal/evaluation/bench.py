@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.backbones.encoder import Encoder
+from foveal.data.boxes import MarkedSource
 from foveal.data.sources import Source
-from foveal.data.voc import VocSource
 from foveal.engine.screen import ProgressScreen
 from foveal.errors import FovealError
 from foveal.evaluation.baselines import BN_PICTURES, PIXEL_SIZE, pixels_of_view, random_init
@@ -124,7 +124,7 @@ class Bench:
     @property
     def several(self) -> bool:
         """Whether a picture may hold several classes (or none)."""
-        return isinstance(self.train, VocSource)
+        return isinstance(self.train, MarkedSource)
 
     def marks(self, source: Source, found: Features) -> NDArray[np.int8]:
         """Which classes the pictures hold, int8 [N, C]: 1 yes, 0 no, -1 not to be counted.
@@ -133,7 +133,7 @@ class Bench:
             source: The training or the test part.
             found: Its features.
         """
-        if isinstance(source, VocSource):
+        if isinstance(source, MarkedSource):
             return source.marks[found.rows]
         own: NDArray[np.int8] = found.labels[:, None] == np.arange(self.classes)
         return own.astype(np.int8)

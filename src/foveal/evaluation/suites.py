@@ -32,8 +32,8 @@ SUITES = {
     "goyal": Suite(
         ("svm", "svm_lowshot", "sgd"),
         about="Goyal et al., ICCV 2019: SVMs on frozen features, low-shot too, and linear "
-        "classifiers by SGD. Normals need scenes: --protocol normals. Detection and navigation are "
-        "not here.",
+        "classifiers by SGD. Normals and detection need scenes: --protocol normals,detection. "
+        "Navigation is not here.",
     ),
     "simclr": Suite(
         ("linear", "sgd", "fewlabels", "finetune"),
