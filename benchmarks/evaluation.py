@@ -21,7 +21,7 @@ from rich.console import Console
 
 import foveal
 from foveal.engine.runfolder import RunFolder, environment
-from foveal.evaluation.on_scenes import ON_SCENES
+from foveal.evaluation.dense.protocol import TASKS
 from foveal.evaluation.protocols import PROTOCOLS
 from foveal.evaluation.result import TRIVIAL, Result, figure
 from foveal.exporting.formats import results_of
@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "evaluation.md"
 BEGIN, END = "<!-- begin: benchmarks/evaluation.py -->", "<!-- end: benchmarks/evaluation.py -->"
 APART = ("finetune",)  # with its own number of epochs
+ON_SCENES = (*TASKS, "detection")
 WITHOUT = ("health",)  # figures without a baseline to win against
 
 

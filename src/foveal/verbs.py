@@ -144,8 +144,8 @@ def evaluate(
         data: Labelled pictures: ``train/`` and ``test/`` (or ``val/``) class folders, or class
             folders alone, of which a fifth is then held out. Scenes for the protocols that
             measure every pixel.
-        protocols: Any of ``foveal.evaluation.protocols.PROTOCOLS`` and ``ON_SCENES``; None: kNN,
-            linear and health.
+        protocols: Any of ``foveal.evaluation.protocols.PROTOCOLS`` and
+            ``foveal.evaluation.own_data.OWN_DATA``; None: kNN, linear and health.
         suite: Instead, a list of them by name, of ``foveal.evaluation.suites.SUITES``.
         seed: Of the random initialisation where the file does not say, of splits and intervals.
         k: Neighbours of kNN.

@@ -16,7 +16,7 @@ from foveal.errors import FovealError
 from foveal.evaluation.dense.bench import DenseBench
 from foveal.evaluation.dense.settings import DenseSettings
 from foveal.evaluation.features import Store, weights_digest
-from foveal.evaluation.on_scenes import scene_settings
+from foveal.evaluation.own_data import own_settings
 from foveal.evaluation.result import table
 from foveal.evaluation.run import evaluate
 
@@ -159,7 +159,7 @@ def test_an_unreadable_picture_is_left_out_and_named(tmp_path, encoder):
 
 def test_wrong_settings_are_named(scenes, encoder):
     with pytest.raises(FovealError, match="epoch"):
-        scene_settings("depth", {"epoch": 3})
+        own_settings("depth", {"epoch": 3})
     with pytest.raises(FovealError, match="knn have no settings"):
         evaluate(encoder, scenes, protocols=["knn"], changes={"finetune": True})
     with pytest.raises(FovealError) as caught:

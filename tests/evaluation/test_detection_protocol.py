@@ -18,7 +18,7 @@ from foveal.evaluation.detection.bench import DetectionBench
 from foveal.evaluation.detection.detector import build_detector
 from foveal.evaluation.detection.settings import RECIPES, DetectionSettings, detection_settings
 from foveal.evaluation.features import Store, weights_digest
-from foveal.evaluation.on_scenes import scene_settings
+from foveal.evaluation.own_data import own_settings
 from foveal.evaluation.result import table
 from foveal.evaluation.run import evaluate
 from foveal.metrics.detection import mean_ap, voc_rankings
@@ -240,7 +240,7 @@ def test_mirrored_boxes_stay_on_their_objects(voc, encoder, tmp_path):
 
 def test_what_cannot_be_measured_is_named(voc, coco, encoder, tmp_path, monkeypatch):
     with pytest.raises(FovealError, match="step"):
-        scene_settings("detection", {"stpes": 3})
+        own_settings("detection", {"stpes": 3})
     with pytest.raises(FovealError) as caught:
         detection_settings({"recipe": "goyal_voc7"})
     assert "goyal_voc07" in caught.value.hint

@@ -15,7 +15,7 @@ from foveal.evaluation.health import health
 from foveal.evaluation.knn import knn
 from foveal.evaluation.linear import linear
 from foveal.evaluation.low_shot import svm_lowshot
-from foveal.evaluation.on_scenes import ON_SCENES
+from foveal.evaluation.own_data import OWN_DATA
 from foveal.evaluation.probe import Probe
 from foveal.evaluation.ranked import accuracies, kept_ranks
 from foveal.evaluation.result import Result
@@ -33,7 +33,7 @@ def get_protocol(name: str) -> Callable[[Bench], list[Result]]:
         FovealError: There is none; names the nearest.
     """
     if name not in PROTOCOLS:
-        known = [*PROTOCOLS, *ON_SCENES]
+        known = [*PROTOCOLS, *OWN_DATA]
         raise FovealError(f"there is no protocol '{name}'", hint=nearest(name, known))
     return PROTOCOLS[name]
 

@@ -26,6 +26,7 @@ TRIVIAL = {
     "most_frequent": "most frequent class",
     "mean_depth": "mean depth",
     "mean_normal": "mean normal",
+    "sift": "SIFT",
 }
 HEALTH = "health"
 
@@ -39,7 +40,7 @@ class Result:
         metric: ``top1``, ``top5``, or a health figure.
         value: Accuracies are shares, 0 to 1.
         interval: 95 % bootstrap interval over test pictures; None for health figures.
-        n: Test pictures (health: pictures looked at).
+        n: Test pictures (health: pictures looked at), or what ``items`` of the configuration says.
         baselines: ``random_init`` and ``pixels``, each with ``value``, ``interval``,
             ``difference`` (this value minus the baseline's) and ``difference_interval`` (paired).
             Empty for health figures. Dense tasks have a trivial prediction for ``pixels``.
@@ -65,9 +66,30 @@ class Result:
         return bool(self.configuration.get("better", "higher") == "higher")
 
     @property
+    def others(self) -> tuple[str, ...]:
+        """The baselines beside random initialisation, keys of ``TRIVIAL``."""
+        return tuple(name for name in self.baselines if name in TRIVIAL)
+
+    @property
     def trivial(self) -> str | None:
-        """The baseline beside random initialisation, a key of ``TRIVIAL``, if there is one."""
-        return next((name for name in self.baselines if name in TRIVIAL), None)
+        """The first of ``others``, if there is one."""
+        return next(iter(self.others), None)
+
+    @property
+    def items(self) -> str:
+        """What ``n`` counts and the interval is over."""
+        return str(self.configuration.get("items", "test pictures"))
+
+    @property
+    def counted(self) -> str:
+        """``4,000 test pictures, 12,200 training pictures, 40 classes``."""
+        about = self.configuration
+        parts = [f"{self.n:,} {self.items}"]
+        if "train" in about.get("data", {}):
+            parts.append(f"{about['data']['train']['n']:,} training pictures")
+        if "classes" in about:
+            parts.append(f"{about['classes']} classes")
+        return ", ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values under the documented keys."""
@@ -92,9 +114,8 @@ def table(results: Sequence[Result]) -> RenderableType:
     """Trained, random initialisation and raw pixels side by side; health figures below."""
     figures = [r for r in results if not r.baselines]
     parts: list[RenderableType] = []
-    trivial = dict.fromkeys(r.trivial for r in results if r.baselines)
-    for name in trivial:
-        some = [r for r in results if r.baselines and r.trivial == name]
+    for alike in dict.fromkeys((r.others, r.items) for r in results if r.baselines):
+        some = [r for r in results if r.baselines and (r.others, r.items) == alike]
         parts += [*([Text("")] if parts else []), _accuracy_table(some), _notes(some)]
     if figures:
         parts += [Text(""), _health_table(figures)]
@@ -105,10 +126,10 @@ def table(results: Sequence[Result]) -> RenderableType:
 
 
 def _accuracy_table(results: Sequence[Result]) -> Table:
-    trivial = results[0].trivial
+    others = results[0].others
     shown = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     shown.add_column("protocol", no_wrap=True)
-    between = [TRIVIAL[trivial]] if trivial else []
+    between = [TRIVIAL[name] for name in others]
     for name in ("trained", "random init", *between, "over random init"):
         shown.add_column(name, justify="right")
     for r in results:
@@ -118,7 +139,7 @@ def _accuracy_table(results: Sequence[Result]) -> Table:
             named if unit == "share" else f"{named} ({unit})" if unit else named,
             share_text({"value": r.value, "interval": r.interval}, "bold", unit),
             share_text(base.get("random_init"), unit=unit),
-            *([share_text(base.get(trivial), unit=unit)] if trivial else []),
+            *(share_text(base[name], unit=unit) for name in others),
             difference_text(base.get("random_init"), unit, r.higher_is_better),
         )
     return shown
@@ -175,14 +196,11 @@ def difference_text(
 
 
 def _notes(results: Sequence[Result]) -> Text:
-    about = results[0].configuration
-    data = about.get("data", {})
+    first = results[0]
     shares = all(r.unit == "share" for r in results)
-    line = f"{'' if shares else 'shares in '}% of {results[0].n:,} test pictures"
-    if data:
-        classes = f"{about['classes']} classes, " if "classes" in about else ""
-        line += f" ({classes}{data['train']['n']:,} training pictures)"
-    return Text(f"{line}; [95 % interval over test pictures]", style="dim")
+    shown = "" if shares else "shares in "
+    line = f"{shown}% of {first.counted}; [95 % interval over {first.items}]"
+    return Text(line, style="dim")
 
 
 def _unreadable(results: Sequence[Result]) -> str:

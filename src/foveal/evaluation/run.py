@@ -14,10 +14,11 @@ from foveal.core.files import read_json, write_json
 from foveal.data.splits import load_splits
 from foveal.engine.runfolder import RunFolder
 from foveal.errors import FovealError
+from foveal.evaluation.asked import Asked
 from foveal.evaluation.bench import Bench
 from foveal.evaluation.features import Store, on_accelerator
 from foveal.evaluation.finetune import parse_labels
-from foveal.evaluation.on_scenes import ON_SCENES, on_scenes, scene_settings
+from foveal.evaluation.own_data import OWN_DATA, own_settings
 from foveal.evaluation.protocols import TUNED, check_fits, get_protocol
 from foveal.evaluation.result import Result
 from foveal.evaluation.suites import DEFAULT, LABELS
@@ -52,8 +53,9 @@ def evaluate(
     Args:
         run_or_file: A run folder, an exported file, or an Encoder.
         data: See ``foveal.data.splits.load_splits``; for what is asked of every pixel
-            ``foveal.data.scenes.open_scenes``.
-        protocols: Of ``foveal.evaluation.protocols.PROTOCOLS`` and ``ON_SCENES``.
+            ``foveal.data.scenes.open_scenes``; for ``matching`` pictures or sequences.
+        protocols: Of ``foveal.evaluation.protocols.PROTOCOLS`` and
+            ``foveal.evaluation.own_data.OWN_DATA``.
         seed: Of splits, intervals and, where the file does not say, the random initialisation.
         k: Neighbours of kNN.
         select: ``cv``, or ``oracle``: ``svm_lowshot`` chooses on the test pictures.
@@ -71,13 +73,13 @@ def evaluate(
     if select not in ("cv", "oracle"):
         raise FovealError(f"select={select!r}: what costs are chosen on", hint="cv or oracle")
     names = list(dict.fromkeys(protocols))
-    steps = {name: get_protocol(name) for name in names if name not in ON_SCENES}
-    settings = {name: scene_settings(name, changes) for name in names if name in ON_SCENES}
+    steps = {name: get_protocol(name) for name in names if name not in OWN_DATA}
+    settings = {name: own_settings(name, changes) for name in names if name in OWN_DATA}
     tuned = any(name in TUNED for name in names)
     if changes and not settings and not tuned:
         raise FovealError(
             f"{', '.join(names)} have no settings ({', '.join(changes)})",
-            hint=f"these have: {', '.join([*TUNED, *ON_SCENES])}",
+            hint=f"these have: {', '.join([*TUNED, *OWN_DATA])}",
         )
     if not isinstance(tuning, Tuning):
         tuning = get_tuning(tuning, changes if tuned else None)
@@ -100,10 +102,8 @@ def evaluate(
                 check_fits(name, bench)
         for name in names:
             if name in settings:
-                found = on_scenes(
-                    name, encoder, data, store, settings[name], seed=seed, init_seed=init_seed,
-                    model=model,
-                )  # fmt: skip
+                asked = Asked(encoder, data, store, seed, init_seed, model)
+                found = OWN_DATA[name].run(asked, settings[name])
             else:
                 found = steps[name](bench)
             if kept is not None:

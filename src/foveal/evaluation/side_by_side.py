@@ -32,6 +32,7 @@ _FOUND = {
     "l2", "l2_tried", "iterations", "held_out_accuracy", "lr", "weight_decay", "normalisation",
     "last_loss", "unreadable", "cost_per_class", "held_out_ap_per_class", "ap_per_class",
     "cost_per_draw_and_class", "cost", "mean_by_cost", "draws", "min", "max", "std",
+    "by_kind",
 }  # fmt: skip
 _WHERE = {"name", "file"}  # the same pictures may lie elsewhere
 _WORDS = {
@@ -101,21 +102,18 @@ class Table:
     def title(self) -> str:
         """What was measured, on what."""
         about = self.about.configuration
-        data = about["data"]
-        classes = f"{about['classes']} classes, " if "classes" in about else ""
-        where = "/".join(Path(data["test"]["name"]).parts[-2:])
+        where = "/".join(Path(about["data"]["test"]["name"]).parts[-2:])
         return (
             f"{self.protocol} {WORDS.get(self.metric, self.metric)} on {where}: "
-            f"{self.about.n:,} test pictures, {data['train']['n']:,} training pictures, "
-            f"{classes}seed {about['seed']}"
+            f"{self.about.counted}, seed {about['seed']}"
         )
 
     def beside(self) -> list[tuple[str, dict[str, Any]]]:
         """What no network took part in, by name; raw pixels once for every side of theirs."""
         found: dict[str, dict[str, Any]] = {}
         for row in self.rows:
-            name, about = row.result.trivial, row.result.configuration
-            if name is not None:
+            for name in row.result.others:
+                about = row.result.configuration
                 side = f", {about['pixels']['size']} px" if name == "pixels" else ""
                 found.setdefault(TRIVIAL[name] + side, row.result.baselines[name])
         return sorted(found.items())

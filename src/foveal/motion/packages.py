@@ -23,6 +23,6 @@ def _package(module: str, name: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise FovealError(
-            f"motion masks need {name}, which is not installed ({error})",
+            f"this needs {name}, which is not installed ({error})",
             hint="pip install 'foveal[motion]'",
         ) from None

@@ -101,10 +101,14 @@ def _results(folder: RunFolder) -> str:
             continue
         unit = r["configuration"].get("unit", "share")
         cells = [f'<td class="n best">{with_interval(r, unit)}</td>']
-        for name in ("random_init", next((n for n in r["baselines"] if n in TRIVIAL), "")):
-            base = r["baselines"].get(name)
-            what = "" if name in ("random_init", "pixels", "") else f" ({TRIVIAL[name]})"
-            cells.append(f'<td class="n">{with_interval(base, unit) if base else "-"}{what}</td>')
+        start = r["baselines"].get("random_init")
+        others = [
+            with_interval(base, unit) + ("" if name == "pixels" else f" ({TRIVIAL[name]})")
+            for name, base in r["baselines"].items()
+            if name in TRIVIAL
+        ]
+        for cell in (with_interval(start, unit) if start else "-", "<br>".join(others) or "-"):
+            cells.append(f'<td class="n">{cell}</td>')
         metric = r["metric"] if unit in ("share", "") else f"{r['metric']} ({unit})"
         rows.append(
             f"<tr><td>{escape(r['protocol'])}</td><td>{escape(metric)}</td>"

@@ -1,0 +1,1 @@
+"""Regions of a picture found again in another picture of the same scene."""
