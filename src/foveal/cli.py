@@ -123,14 +123,14 @@ def evaluate(
         typer.Option(
             "--data",
             metavar="LABELLED",
-            help="Class folders, train/ and test/ of them, VOC's or COCO's layout; scenes.",
+            help="Class folders, train/ and test/ of them, VOC's or COCO's layout; scenes, pictures.",
         ),
     ],
     changes: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[KEY=VALUE]...",
-            help="Settings of protocols that train: fine-tuning, and those on scenes; epochs=10.",
+            help="Settings of protocols that train, on scenes, and of matching; epochs=10.",
         ),
     ] = None,
     protocol: Annotated[

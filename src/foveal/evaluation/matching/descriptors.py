@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from foveal.backbones.encoder import Encoder
 from foveal.core.batch import as_images
-from foveal.data.images import with_channels
+from foveal.data.picture import with_channels
 from foveal.evaluation.features import device_of
 from foveal.evaluation.matching.regions import Regions, frames, grey, patches
 from foveal.evaluation.matching.settings import MatchingSettings

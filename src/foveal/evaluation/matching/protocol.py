@@ -136,7 +136,8 @@ def _matchers(asked: Asked, settings: MatchingSettings) -> tuple[list[Matcher], 
             return [Matcher(s, settings) for s in sequences], []
         if (path / "JPEGImages").is_dir():  # VOC's layout: the masks are no pictures
             data = path / "JPEGImages"
-    source = open_source(data, channels=channels)
+    # Regions are found in 8 bits: deeper pictures are told as unreadable, not cut.
+    source = open_source(data, channels=channels, bits=8)
     found: list[Matcher] = []
     unread: list[str] = []
     key = rng.key(asked.seed, "matching pictures")
