@@ -123,7 +123,7 @@ def evaluate(
         typer.Option(
             "--data",
             metavar="LABELLED",
-            help="Class folders, train/ and test/ of them, VOC's or COCO's layout; scenes, pictures.",
+            help="Class folders, train/ and test/, VOC's or COCO's layout; scenes; pictures.",
         ),
     ],
     changes: Annotated[
