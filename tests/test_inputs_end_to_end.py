@@ -6,6 +6,7 @@ import tarfile
 import numpy as np
 import pytest
 import tifffile
+from films import write_film
 from PIL import Image
 
 import foveal
@@ -81,6 +82,22 @@ def test_tar_shards(tmp_path):
     assert last_weights(runs[0]) == last_weights(runs[1])
     for run in runs:
         assert "(all that follows)" in (run / "bad_files.csv").read_text()
+
+
+def test_video_files(tmp_path):
+    """Three classes of films, one of them torn; what is trained on is no part of the test."""
+    for v in range(9):
+        frames = [eight(CLASSES * (10 * v + i) + v % CLASSES) for i in range(10)]
+        write_film(tmp_path / "films" / "abc"[v % CLASSES] / f"{v}.mp4", frames, rate=5)
+    torn = tmp_path / "films" / "a" / "torn.avi"
+    write_film(torn, frames, "mjpeg", rate=5)
+    torn.write_bytes(torn.read_bytes()[: torn.stat().st_size * 3 // 4])
+    report, found, _ = goes_all_the_way(
+        f"{tmp_path / 'films'}#fps=5", tmp_path, changes=["max_bad=0.1"]
+    )
+    assert report.classes == ["a", "b", "c"] and 90 <= len(report.good) < 100
+    assert "a/0.mp4@0.200s" in found["names"]
+    assert "a/torn.avi (all that follows)" in (tmp_path / "run" / "bad_files.csv").read_text()
 
 
 def class_folders(folder, channels, dtype, write, suffix, count=48):

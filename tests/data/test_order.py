@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from foveal.data.blocks import Blocks
 from foveal.data.order import Order
 from foveal.errors import FovealError
 
@@ -120,3 +121,37 @@ def test_positions_far_away_are_reached_at_once():
     order = Order(10**9, 0, "s")
     rows = order.rows(np.array([0, 10**9 - 1, 10**15]))
     assert ((rows >= 0) & (rows < 10**9)).all()
+
+
+@patient
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=80),
+    st.integers(1, 4),
+    st.integers(0, 3),
+    st.booleans(),
+)
+def test_blocks_are_permuted_and_then_mixed_in_windows(of, window, number, in_order):
+    """Every round shows each sample once, a window of blocks at a time."""
+    of = np.array(sorted(of) if in_order else of)
+    n = len(of)
+    order = Order(n, 0, "s", blocks=Blocks(of, window))
+    positions = np.arange(number * n, (number + 1) * n)
+    rows = order.rows(positions)
+    assert np.array_equal(np.sort(rows), np.arange(n))
+    assert rows.tolist() == [int(order.rows(np.array([p]))[0]) for p in positions]
+    # A block is in use from its first sample to its last: never more than a window of them.
+    seen = of[rows]
+    first = {b: int(np.argmax(seen == b)) for b in set(of.tolist())}
+    last = {b: n - 1 - int(np.argmax(seen[::-1] == b)) for b in first}
+    for p in range(n):
+        assert sum(first[b] <= p <= last[b] for b in first) <= window
+
+
+def test_every_round_has_other_windows():
+    of = np.arange(400) // 4
+    rows = Order(400, 0, "s", blocks=Blocks(of, 5)).rows(np.arange(800)).reshape(2, 400)
+    assert {*of[rows[0, :20]]} != {*of[rows[1, :20]]}
+    # Within a window blocks are mixed.
+    assert all(len({*of[w]}) == 5 for w in rows.reshape(-1, 20))
+    grouped = Order(400, 0, "s", np.arange(400) % 3, Blocks(of, 5))
+    assert len({*of[grouped.rows(np.arange(20))]}) > 10

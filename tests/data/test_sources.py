@@ -239,10 +239,10 @@ def test_what_is_said_where_there_is_nothing(tmp_path):
     error = refused(tmp_path, "holds no pictures")
     assert ".jpeg" in error.hint
     (tmp_path / "a.txt").write_text("\n\n# nothing\n")
-    (tmp_path / "b.mp4").touch()
-    refused(tmp_path, r"holds no pictures \(other files: 1 .mp4, 1 .txt\)")
+    (tmp_path / "b.doc").touch()
+    refused(tmp_path, r"holds no pictures \(other files: 1 .doc, 1 .txt\)")
     refused(tmp_path / "a.txt", "lists no pictures")
-    refused(tmp_path / "b.mp4", "is a .mp4, not a picture")
+    refused(tmp_path / "b.doc", "is a .doc, not a picture")
     error = refused(tmp_path / "nowhere", "nowhere does not exist\n")
     assert error.hint == f"ls {tmp_path}"
     refused(tmp_path / "no" / "where", r"does not exist \(nor does")

@@ -34,6 +34,7 @@ from PIL import Image
 
 from foveal.core.cores import available_cores
 from foveal.core.files import read_json, write_json
+from foveal.data.blocks import blocks_of
 from foveal.data.images import decode
 from foveal.data.picture import Picture, Pixels, with_channels
 from foveal.data.sources import Source
@@ -81,6 +82,7 @@ class CachedSource:
         self.source, self.tier, self.folder = source, tier, folder
         self.root, self.channels, self.bits = source.root, source.channels, source.bits
         self.classes, self.labels, self.ignored = source.classes, source.labels, source.ignored
+        self.blocks = blocks_of(source)
         self._index = np.memmap(folder / "index.bin", _ENTRY, "r").view(np.ndarray)
         self._file = os.open(folder / "pixels.bin", os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)

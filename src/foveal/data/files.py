@@ -37,12 +37,7 @@ def open_folder(text: str, root: Path) -> FileSource:
     disguised: list[str] = []
     ignored: dict[str, int] = {}
 
-    def note(error: OSError) -> None:
-        raise FovealError(
-            f"cannot list {error.filename}: {error.strerror}", hint="check its permissions"
-        ) from None
-
-    for folder, folders, files in os.walk(root, followlinks=True, onerror=note):
+    for folder, folders, files in os.walk(root, followlinks=True, onerror=cannot_list):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         _refuse_loops(root, Path(folder))
         disguised += [
@@ -70,9 +65,16 @@ def open_folder(text: str, root: Path) -> FileSource:
         )
     found += [d for d in disguised if not any(f.startswith(d + os.sep) for f in found)]
     names = sorted(found)
-    labels, classes = _folder_classes(names)
+    labels, classes = folder_classes(names)
     paths = [root / name for name in names]
     return FileSource(text, paths, names, labels=labels, classes=classes, ignored=ignored)
+
+
+def cannot_list(error: OSError) -> None:
+    """Stops at a folder that cannot be looked into."""
+    raise FovealError(
+        f"cannot list {error.filename}: {error.strerror}", hint="check its permissions"
+    ) from None
 
 
 def _refuse_loops(root: Path, folder: Path) -> None:
@@ -87,10 +89,10 @@ def _refuse_loops(root: Path, folder: Path) -> None:
         )
 
 
-def _folder_classes(
-    names: Sequence[str],
+def folder_classes(
+    names: Sequence[str], least: int = 2
 ) -> tuple[NDArray[np.int64] | None, list[str] | None]:
-    """Classes where every picture lies in a folder, two or more folders, two or more pictures each.
+    """Classes where every file lies in a folder: two or more folders, ``least`` files in each.
 
     The folder is the first below the root; below ``train`` and ``test`` (ImageNet's layout), the
     second.
@@ -102,7 +104,7 @@ def _folder_classes(
     classes, labels, counts = np.unique(
         [p[depth] for p in parts], return_inverse=True, return_counts=True
     )
-    if len(classes) < 2 or counts.min() < 2:
+    if len(classes) < 2 or counts.min() < least:
         return None, None
     return labels.astype(np.int64), [str(c) for c in classes]
 
@@ -145,7 +147,7 @@ def open_glob(text: str) -> FileSource:
     return FileSource(text, [Path(p) for p in files], files)
 
 
-class Encoded(Protocol):
+class Readable(Protocol):
     """What ``peeked`` needs of a source."""
 
     root: str
@@ -154,15 +156,15 @@ class Encoded(Protocol):
 
     def __len__(self) -> int: ...
 
-    def content(self, i: int) -> bytes:
-        """The file's bytes."""
+    def picture(self, i: int) -> tuple[Picture, bytes]:
+        """The picture as stored, and its bytes."""
         ...
 
 
-E = TypeVar("E", bound=Encoded)
+R = TypeVar("R", bound=Readable)
 
 
-def peeked(source: E, channels: int | None, bits: int | None = None) -> E:
+def peeked(source: R, channels: int | None, bits: int | None = None) -> R:
     """Sets channels and bits by a few pictures, as far as they are not given.
 
     Raises:
@@ -171,7 +173,7 @@ def peeked(source: E, channels: int | None, bits: int | None = None) -> E:
     seen = []
     for i in np.unique(np.linspace(0, len(source) - 1, min(_PEEK, len(source))).astype(int)):
         try:
-            seen.append(decode(source.content(int(i))).pixels)
+            seen.append(source.picture(int(i))[0].pixels)
         except BadImage:
             continue
     source.channels, source.bits = common_layout(source.root, seen, channels, bits)

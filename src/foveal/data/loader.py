@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from foveal.core import rng
 from foveal.core.batch import Batch, StreamBatch
 from foveal.data.badfiles import BadFile
+from foveal.data.blocks import blocks_of
 from foveal.data.buffers import Ring
 from foveal.data.kept import KeptPixels
 from foveal.data.masked import SoftMask
@@ -229,7 +230,11 @@ class Loader:
             chosen = groups if members is None or groups is None else groups[members]
             n = len(self.table) if members is None else len(members)
             self._members[stream.name] = members
-            self._orders[stream.name] = Order(n, self.seed, stream.name, chosen)
+            drawn = self.table.image if members is None else self.table.image[members]
+            blocks = blocks_of(self.table.source)
+            self._orders[stream.name] = Order(
+                n, self.seed, stream.name, chosen, None if blocks is None else blocks.rows(drawn)
+            )
 
     def get(self, step: int) -> Batch:
         """The batch of a step; the next ones are started in the background."""

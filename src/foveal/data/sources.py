@@ -13,12 +13,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from foveal.data.address import check_options, number_option, split_options
 from foveal.data.arrays import ArraySource, SequenceSource, open_array
+from foveal.data.blocks import blocks_of, together_of
 from foveal.data.files import LISTS, FileSource, open_folder, open_glob, open_list, peeked
 from foveal.data.images import EXTENSIONS
+from foveal.data.kinds import kind_of
 from foveal.data.masked import is_masked, open_masked
 from foveal.data.picture import MAX_CHANNELS, Picture, Pixels
 from foveal.data.shards import ShardSource, is_shards, open_shards
+from foveal.data.videos import RATE, VideoSource, open_videos
 from foveal.errors import BadImage, FovealError
 
 __all__ = [
@@ -28,6 +32,7 @@ __all__ = [
     "ShardSource",
     "Source",
     "Subset",
+    "VideoSource",
     "open_source",
 ]
 
@@ -38,7 +43,8 @@ def open_source(data: Any, *, channels: int | None = None, bits: int | None = No
     Args:
         data: A folder (flat, nested, of classes, or of ``foveal data motion``), a glob, tar shards
             (a folder of them, a glob, ``train-{000..146}.tar``), a list file (``.txt``, ``.csv``:
-            one path a line, first column, relative to the file), ``.npy`` or ``.npz`` (arrays
+            one path a line, first column, relative to the file), video files (``videos/#fps=2``
+            takes two frames a second), ``.npy`` or ``.npz`` (arrays
             ``images`` and ``labels``), a map-style dataset or a
             sequence of pictures, an array [N, H, W(, C)], or a source.
         channels: Of what is read; None: 1 where all pictures looked at are grey, 3 where some are
@@ -76,8 +82,14 @@ def open_source(data: Any, *, channels: int | None = None, bits: int | None = No
 
 
 def _open_path(data: str | Path, channels: int | None, bits: int | None) -> Source:
-    text = str(data)
+    text, options = split_options(str(data))
     path = Path(text).expanduser()
+    kind = kind_of(path)
+    if kind == "videos":
+        check_options(text, options, ("fps",))
+        rate = number_option(text, options, "fps", RATE)
+        return open_videos(text, path, rate=rate, channels=channels, bits=bits)
+    check_options(text, options)
     if path.is_dir() and is_masked(path):
         return peeked(open_masked(text, path), channels, bits)
     if is_shards(text, path):
@@ -114,6 +126,10 @@ class Source(Protocol):
         classes: Names of classes, if the data hold any.
         labels: int64 [N], -1 unknown; None without classes.
         ignored: How many other files lie there, by extension.
+
+    A source may have two attributes more: ``blocks`` (``foveal.data.blocks``), where rows are read
+    together, and ``together`` (int64 [N]), equal for rows that must not be parted into training and
+    test, such as frames of one video.
     """
 
     root: str
@@ -173,6 +189,9 @@ class Subset:
         self.channels, self.bits, self.classes = source.channels, source.bits, source.classes
         self.labels = None if source.labels is None else source.labels[self.rows]
         self.ignored: dict[str, int] = {}
+        blocks = blocks_of(source)
+        self.blocks = None if blocks is None else blocks.rows(self.rows)
+        self.together = together_of(source)[self.rows]
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.core import rng
+from foveal.data.blocks import together_of
 from foveal.data.boxes import is_coco, open_coco
 from foveal.data.files import FileSource, open_folder, peeked
 from foveal.data.sources import Source, Subset, open_source
@@ -137,9 +138,10 @@ def _held_out(source: Source, seed: int) -> tuple[Source, Source]:
             f"{source.root} has a single picture of {_named(lonely)}, and one must be held out",
             hint="two or more pictures of each class",
         )
+    together = together_of(source)
     test = np.zeros(len(source), bool)
     for number, name in enumerate(source.classes):
-        test[_choose(np.flatnonzero(source.labels == number), seed, name)] = True
+        test[_choose(np.flatnonzero(source.labels == number), together, seed, name)] = True
     known = source.labels >= 0
     parts = (np.flatnonzero(known & ~test), np.flatnonzero(known & test))
     names = (f"{source.root} (four fifths)", f"{source.root} (a fifth held out)")
@@ -149,13 +151,22 @@ def _held_out(source: Source, seed: int) -> tuple[Source, Source]:
     return train_part, test_part
 
 
-def _choose(rows: NDArray[np.int64], seed: int, name: str) -> NDArray[np.int64]:
-    """A fifth of the rows of one class, at least one."""
+def _choose(
+    rows: NDArray[np.int64], together: NDArray[np.int64], seed: int, name: str
+) -> NDArray[np.int64]:
+    """A fifth of the rows of one class, at least one; rows that belong together all or none."""
     if len(rows) == 0:
         return rows
-    count = max(1, round(len(rows) / _HELD_OUT))
-    first = rng.permute(rng.key(seed, "splits", name), len(rows), np.arange(count))
-    return rows[first]
+    parts = np.unique(together[rows])
+    if len(parts) == 1:
+        raise FovealError(
+            f"all pictures of class {name} come from one video: one part of it would be tested "
+            "against the other",
+            hint="two or more videos of each class",
+        )
+    count = max(1, round(len(parts) / _HELD_OUT))
+    first = rng.permute(rng.key(seed, "splits", name), len(parts), np.arange(count))
+    return rows[np.isin(together[rows], parts[first])]
 
 
 def _named(names: list[str]) -> str:

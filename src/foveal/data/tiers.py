@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from foveal.core.memory import available_memory
+from foveal.data.blocks import blocks_of
 from foveal.data.cache import Tier, expected_bytes, fits_jpeg, open_cache
 from foveal.data.images import decode
 from foveal.data.masked import MaskedSource
@@ -37,6 +38,7 @@ class ScaledSource:
         self.source, self.short = source, short
         self.root, self.channels, self.bits = source.root, source.channels, source.bits
         self.classes, self.labels, self.ignored = source.classes, source.labels, source.ignored
+        self.blocks = blocks_of(source)
 
     def __len__(self) -> int:
         return len(self.source)

@@ -11,7 +11,6 @@ import io
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from foveal.errors import FovealError
 from foveal.motion.packages import opencv, slic
 from foveal.motion.segment import NoMotion, segment
 from foveal.motion.settings import Settings
-from foveal.motion.shots import colour_histogram, find_cuts, step_of
+from foveal.motion.shots import shots_of, step_of
 from foveal.motion.video import BadVideo, Video, find_videos
 from foveal.motion.voting import blobs_of
 
@@ -207,30 +206,13 @@ def _plan(
     # Numbers of the frames that can be read: what cannot be is passed over in the second reading.
     shots: list[dict[str, int]] = []
     short = 0
-    numbers: list[int] = []
-    histograms: list[NDArray[np.float64]] = []
-
-    def close() -> None:
-        nonlocal short
-        if not numbers:
-            return
-        cuts = find_cuts(np.stack(histograms), settings.most_cuts, settings.cut_penalty)
-        edges = [0, *cuts, len(numbers)]
-        for a, b in pairwise(edges):
-            if b - a < settings.shortest:
-                short += 1
-                continue
-            step = step_of(b - a, settings.longest)
-            shots.append({"first": numbers[a], "last": numbers[b - 1], "step": step})
-        numbers.clear()
-        histograms.clear()
-
-    for i, frame in video.read(settings.side):
-        numbers.append(i)
-        histograms.append(colour_histogram(frame))
-        if len(numbers) == settings.window:
-            close()
-    close()
+    frames = video.read(settings.side)
+    for shot in shots_of(frames, settings.window, settings.most_cuts, settings.cut_penalty):
+        if len(shot) < settings.shortest:
+            short += 1
+            continue
+        step = step_of(len(shot), settings.longest)
+        shots.append({"first": shot[0], "last": shot[-1], "step": step})
     if not shots:
         raise BadVideo(
             f"no shot of {settings.shortest} frames or more"

@@ -9,7 +9,7 @@ from foveal.errors import FovealError
 
 
 def opencv() -> Any:
-    """OpenCV (``cv2``): optical flow, resizing, colour spaces, video files."""
+    """OpenCV (``cv2``): optical flow, resizing, colour spaces."""
     return _package("cv2", "OpenCV")
 
 

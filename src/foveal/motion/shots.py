@@ -9,6 +9,8 @@ Legend: N frames, D bins, c cuts.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +80,38 @@ def find_cuts(histograms: NDArray[np.float64], most: int = 4, weight: float = 0.
         k = int(where[c, k])
         cuts.append(k)
     return cuts[::-1]
+
+
+def shots_of(
+    frames: Iterable[tuple[int, NDArray[np.uint8]]], window: int, most: int, weight: float
+) -> Iterator[list[int]]:
+    """The numbers of frames, shot by shot.
+
+    Args:
+        frames: In order, RGB uint8 [H, W, 3], with their numbers.
+        window: Frames that are cut at a time; a shot ends with its window. Memory grows with its
+            square.
+        most: Cuts at most in a window.
+        weight: Of the penalty.
+    """
+    numbers: list[int] = []
+    histograms: list[NDArray[np.float64]] = []
+
+    def parted() -> Iterator[list[int]]:
+        if not numbers:
+            return
+        edges = [0, *find_cuts(np.stack(histograms), most, weight), len(numbers)]
+        for a, b in pairwise(edges):
+            yield numbers[a:b]
+        numbers.clear()
+        histograms.clear()
+
+    for number, frame in frames:
+        numbers.append(number)
+        histograms.append(colour_histogram(frame))
+        if len(numbers) == window:
+            yield from parted()
+    yield from parted()
 
 
 def penalty(n: int, cuts: int, weight: float = 0.6) -> float:

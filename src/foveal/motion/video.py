@@ -12,13 +12,9 @@ from numpy.typing import NDArray
 
 from foveal.data.images import EXTENSIONS, decode, read_bytes
 from foveal.data.picture import with_channels
+from foveal.data.video import VIDEOS, index_video, read_frames
 from foveal.errors import BadImage, FovealError
 from foveal.motion.packages import opencv
-
-VIDEOS = (
-    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv",
-    ".3gp", ".ts", ".mts",
-)  # fmt: skip
 
 
 class BadVideo(FovealError):
@@ -69,26 +65,18 @@ class Video:
             yield i, _shrunk(frame, side)
 
     def _decoded(self, wanted: Callable[[int], bool]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        cv2 = opencv()
-        capture = cv2.VideoCapture(str(self.path))
         try:
-            if not capture.isOpened():
-                raise BadVideo("no video that OpenCV can open")
-            promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-            i = 0
-            while capture.grab():
-                if wanted(i):
-                    good, frame = capture.retrieve()
-                    if good:
-                        yield i, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-                    else:
-                        self.troubles[i] = "cannot be decoded"
-                i += 1
-            # Containers count a frame or two wrongly.
-            if i < 0.95 * promised - 2:
-                self.troubles[i] = f"the file ends here; its header says {promised} frames"
-        finally:
-            capture.release()
+            index = index_video(self.path)
+            numbers = [i for i in range(len(index)) if wanted(i)]
+            for i, frame in read_frames(self.path, index, numbers):
+                if isinstance(frame, BadImage):
+                    self.troubles[i] = frame.message
+                else:
+                    yield i, frame
+        except BadImage as error:
+            raise BadVideo(error.message) from None
+        if index.trouble:
+            self.troubles[len(index)] = index.trouble
 
     def _pictures(self, wanted: Callable[[int], bool]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         for i, path in enumerate(self.pictures):
