@@ -12,6 +12,7 @@ from cases import NAMES, PICTURES, tiny_recipe
 import foveal
 from foveal.core.batch import split
 from foveal.core.progress import Progress
+from foveal.core.rows import whole
 from foveal.data.loader import Loader
 from foveal.data.scan import scan
 from foveal.data.sources import open_source
@@ -63,7 +64,7 @@ class LocalPass:
             for _, pixels, _ in ordered_views(self.table, view, batch=8, threads=1)
         ]
         self.method.train()
-        return torch.cat(parts).numpy()
+        return whole(torch.cat(parts).numpy())
 
 
 def ready(name, pictures):
