@@ -130,7 +130,8 @@ def evaluate(
         list[str] | None,
         typer.Argument(
             metavar="[KEY=VALUE]...",
-            help="Settings of protocols that train, on scenes, and of matching; epochs=10.",
+            help="Settings: metric=mean_per_class of probes, pool=max of endpoints; epochs=10 of "
+            "protocols that train, on scenes, and of matching.",
         ),
     ] = None,
     protocol: Annotated[

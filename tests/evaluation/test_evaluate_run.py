@@ -14,6 +14,7 @@ from foveal.backbones.registry import build_backbone
 from foveal.data.sources import ArraySource, Subset
 from foveal.engine.runfolder import RunFolder
 from foveal.errors import FovealError
+from foveal.evaluation import linear as linear_module
 from foveal.evaluation.baselines import random_init
 from foveal.evaluation.embed import embed
 from foveal.evaluation.features import Store, encoder_features, frozen, weights_digest
@@ -126,12 +127,16 @@ def test_random_init_has_the_statistics_of_the_training_pictures(tmp_path):
     assert found.x.shape == (40, drawn.dim)
 
 
-def test_evaluation_changes_nothing_of_the_encoder(data):
+def test_evaluation_changes_nothing_of_the_encoder(data, monkeypatch):
+    monkeypatch.setattr(linear_module, "_COARSE_FROM", 0)
     encoder = _encoder().train()
     encoder.trunks[0].eval()
     modes = {name: m.training for name, m in encoder.named_modules()}
     state = {name: v.clone() for name, v in encoder.state_dict().items()}
-    evaluate(encoder, data, protocols=list(PROTOCOLS), labels=[5], tuning=Tuning(epochs=1))
+    evaluate(
+        encoder, data, protocols=list(PROTOCOLS), labels=[5], tuning=Tuning(epochs=1),
+        changes={"directions": 8},
+    )  # fmt: skip
     assert {name: m.training for name, m in encoder.named_modules()} == modes
     for name, value in encoder.state_dict().items():
         assert torch.equal(value, state[name]), name

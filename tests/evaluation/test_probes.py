@@ -1,10 +1,12 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
 
 from foveal.errors import FovealError
@@ -174,6 +176,47 @@ def test_features_that_do_not_vary_stay_finite():
     assert torch.isfinite(z).all()
     torch.testing.assert_close(z[:, 2], torch.zeros(20))
     torch.testing.assert_close(z[:, 0].std(correction=0), torch.tensor(1.0))
+
+
+def test_choices_are_made_by_the_metric():
+    # Class 0 is nine tenths of all: top-1 is high where nothing else is found.
+    y = torch.tensor([0] * 18 + [1, 1])
+    scores = torch.zeros(20, 2)
+    problem = Problem(torch.zeros(20, 1), y, torch.zeros(1, 1), 2)
+    rows = torch.arange(20)
+    assert problem.score(scores, rows) == pytest.approx(0.9)
+    assert replace(problem, metric="mean_per_class").score(scores, rows) == pytest.approx(0.5)
+    perfect = F.one_hot(y, 2).float()
+    assert replace(problem, metric="map_eleven_point").score(perfect, rows) == 1
+    # All alike: one rank, whose precision is the share of the class.
+    found = replace(problem, metric="map_eleven_point").score(scores, rows)
+    assert found == pytest.approx((0.9 + 0.1) / 2)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 1000), st.sampled_from([0.03, 1.0, 30.0]))
+def test_several_classes_are_binary_problems_of_their_own(seed, l2):
+    draw = np.random.default_rng(seed)
+    x = draw.normal(size=(60, 4))
+    marks = (x @ draw.normal(size=(4, 3)) + draw.normal(size=(60, 3)) > 0.5).astype(np.int8)
+    together = LogisticProblem(
+        torch.from_numpy(x), torch.from_numpy(marks), classes=3, max_iterations=2000
+    ).fit(l2)
+    for c in range(3):
+        if 0 < marks[:, c].sum() < 60:
+            alone = LogisticRegression(C=1 / l2, tol=1e-10, max_iter=5000).fit(x, marks[:, c])
+            ours = [*together.weight[c].tolist(), float(together.bias[c])]
+            assert ours == pytest.approx([*alone.coef_[0], *alone.intercept_], abs=2e-3)
+
+
+def test_what_is_not_counted_changes_nothing():
+    draw = np.random.default_rng(0)
+    x = torch.from_numpy(draw.normal(size=(40, 3)))
+    marks = torch.from_numpy((draw.random((40, 2)) < 0.4).astype(np.int8))
+    marks[30:, 0] = -1
+    fit = LogisticProblem(x, marks, classes=2, max_iterations=2000).fit(1.0)
+    less = LogisticProblem(x[:30], marks[:30], classes=2, max_iterations=2000).fit(1.0)
+    torch.testing.assert_close(fit.weight[0], less.weight[0], atol=1e-4, rtol=0)
 
 
 @settings(max_examples=50, deadline=None)

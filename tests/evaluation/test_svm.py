@@ -11,6 +11,7 @@ from sklearn.svm import LinearSVC
 from foveal.backbones.encoder import Encoder
 from foveal.backbones.registry import build_backbone
 from foveal.errors import FovealError
+from foveal.evaluation import linear as linear_module
 from foveal.evaluation import squared_hinge
 from foveal.evaluation.low_shot import drawn
 from foveal.evaluation.run import evaluate
@@ -165,6 +166,21 @@ def test_pictures_of_several_classes(scenes):
     assert np.mean(chosen["ap_per_class"]) == pytest.approx(found.value)
     assert set(chosen["cost_per_class"]) <= set(COSTS)
     json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_one_sigmoid_a_class_for_pictures_of_several(scenes, monkeypatch):
+    monkeypatch.setattr(linear_module, "_COARSE_FROM", 0)
+    found = evaluate(
+        _encoder(), scenes, protocols=["linear", "endpoints"],
+        changes={"ends": "stage3", "directions": 8},
+    )  # fmt: skip
+    metrics = [r.metric for r in found]
+    assert metrics == [f"map_eleven_point{more}" for more in ("", " stage3", " best")]
+    assert found[0].value > 0.7
+    assert "binary" in found[0].configuration["chosen"]["trained"]["loss"]
+    with pytest.raises(FovealError, match="one class a picture") as error:
+        evaluate(_encoder(), scenes, protocols=["linear"], changes={"metric": "top1"})
+    assert "map_eleven_point" in error.value.hint
 
 
 def test_what_needs_one_class_a_picture_says_so_before_anything_is_computed(scenes):

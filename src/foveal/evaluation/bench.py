@@ -28,6 +28,7 @@ from foveal.evaluation.features import (
     view_features,
     weights_digest,
 )
+from foveal.evaluation.settings import Metric, ProbeSettings
 from foveal.evaluation.tuning import Tuning
 from foveal.metrics.bootstrap import LEVEL, RESAMPLES
 from foveal.recipe import Labels
@@ -66,6 +67,7 @@ class Bench:
         results: Where results are kept, None: nowhere.
         console: Where progress is shown; None is standard error.
         quiet: Show nothing.
+        settings: Of the probes.
     """
 
     encoder: Encoder
@@ -77,6 +79,7 @@ class Bench:
     k: int = 20
     select: str = "cv"
     model: str = "encoder"
+    settings: ProbeSettings = field(default_factory=ProbeSettings)
     labels: tuple[Labels, ...] = (Labels(share=0.01), Labels(share=0.1))
     tuning: Tuning = field(default_factory=Tuning)
     results: Path | None = None
@@ -91,6 +94,24 @@ class Bench:
     def classes(self) -> int:
         """Number of classes."""
         return len(self.train.classes or [])
+
+    @property
+    def metric(self) -> Metric:
+        """What a probe's choices are made by, and what is reported.
+
+        Raises:
+            FovealError: One that needs one class a picture.
+        """
+        asked = self.settings.metric
+        if asked == "auto":
+            return "map_eleven_point" if self.several else "top1"
+        if self.several and asked != "map_eleven_point":
+            raise FovealError(
+                f"metric={asked} needs one class a picture, and those of {self.train.root} may "
+                "hold several",
+                hint="metric=map_eleven_point",
+            )
+        return asked
 
     @cached_property
     def random_encoder(self) -> Encoder:
@@ -119,7 +140,7 @@ class Bench:
                 )
                 for source in (self.train, self.test)
             )
-        return Split(self._labelled(train), self._labelled(test))
+        return Split(self.labelled(train), self.labelled(test))
 
     @property
     def several(self) -> bool:
@@ -206,9 +227,10 @@ class Bench:
             encoder_features(self.store, encoder, source, view)
             for source in (self.train, self.test)
         )
-        return Split(self._labelled(train), self._labelled(test))
+        return Split(self.labelled(train), self.labelled(test))
 
-    def _labelled(self, found: Features) -> Features:
+    def labelled(self, found: Features) -> Features:
+        """Those of pictures with a label; all, where a picture may hold several classes."""
         known = found.labels >= 0
         if self.several or known.all():
             return found

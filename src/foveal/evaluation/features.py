@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from foveal.errors import FovealError
 from foveal.views.spec import View
 
 _BATCH = 256
+_LARGEST = 65504.0  # of float16
 _BATCH_PIXELS = _BATCH * 96 * 96  # larger pictures come in smaller batches
 
 
@@ -162,17 +163,48 @@ def encoder_features(
         rows: Rows of the source; None: all.
         view_key: Keys the view, where it is random.
     """
+    return read_features(
+        store, encoder, source, view, lambda images: encoder(images)["pooled"],
+        {"layer": "pooled"}, rows=rows, view_key=view_key,
+    )  # fmt: skip
+
+
+def read_features(
+    store: Store,
+    encoder: Encoder,
+    source: Source,
+    view: View,
+    read: Callable[[Tensor], Tensor],
+    named: Mapping[str, Any],
+    *,
+    rows: NDArray[np.int64] | None = None,
+    view_key: rng.Key = (0, 0),
+    dtype: Literal["float32", "float16"] = "float32",
+) -> Features:
+    """What ``read`` makes of pictures by a frozen encoder: end points, crops.
+
+    Args:
+        store: Where it is kept.
+        encoder: Not changed.
+        source: With the encoder's channels.
+        view: What is cut from each picture.
+        read: Pictures [B, C, H, W] in [0, 1], on the encoder's device, to [B, D].
+        named: What identifies ``read``.
+        rows: Rows of the source; None: all.
+        view_key: Keys the view, where it is random.
+        dtype: How it is kept; what float16 cannot hold is cut off.
+    """
     device = device_of(encoder)
 
     def forward(pixels: Tensor) -> Tensor:
-        pooled: Tensor = encoder(as_images(pixels.to(device)))["pooled"]
-        return pooled.float().cpu()
+        found = read(as_images(pixels.to(device))).float().cpu()
+        return found.clamp(-_LARGEST, _LARGEST) if dtype == "float16" else found
 
     with frozen(encoder) as digest, compute_threads(device) as threads:
         shaped_by = {
             "network": encoder.describe(),
             "weights": digest,
-            "layer": "pooled",
+            **named,
             "device": device.type,
         }
         return view_features(
@@ -185,6 +217,7 @@ def encoder_features(
             view_key=view_key,
             threads=threads,
             check=lambda: check_unchanged(encoder, digest),
+            dtype=dtype,
         )
 
 

@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from foveal.evaluation.probe import CHOSEN_ON, Problem, parts, standardised
-from foveal.metrics.accuracy import topk_accuracy
+from foveal.evaluation.probe import Problem, chosen_by, parts, standardised
 
 L2_GRID = tuple(10 ** (i / 4) for i in range(-24, 21))
 MAX_ITERATIONS = 100
 _UNCHOSEN = 1.0
-_PATIENCE = 6  # values of l2: a decade and a half
+_PATIENCE, _STALL = 6, 12  # values of l2: a decade and a half, three decades
 _COARSE_FROM = 1 << 28  # training values (1 GB): from here on every fourth l2
 _FLOAT64_VALUES = 1 << 20  # up to this many features float64 costs nothing that is felt
 
@@ -31,9 +30,13 @@ _FLOAT64_VALUES = 1 << 20  # up to this many features float64 costs nothing that
 def linear(problem: Problem) -> tuple[Tensor, dict[str, Any]]:
     """Scores of logistic regression with the l2 that is best on a held-out part of training.
 
+    Where a picture may hold several classes it is one sigmoid a class, all with one l2. What is
+    best is said by the problem's metric.
+
     The sweep starts at the largest l2, every fit from the one before. It ends where the held-out
-    accuracy has stayed below its best for a decade and a half of l2, counted from where the data
-    outweigh the penalty (l2 < N / C): the fits below take longest and are the least regularised.
+    figure has stayed below its best for a decade and a half of l2, or has not passed it for three
+    decades, counted from where the data outweigh the penalty (l2 < N / C): the fits below take
+    longest and are the least regularised.
     Above 2^28 training values only every fourth l2 is tried. The configuration says which values
     were tried.
     """
@@ -44,28 +47,31 @@ def linear(problem: Problem) -> tuple[Tensor, dict[str, Any]]:
     kept, held = parts(problem)
     on_kept = LogisticProblem(train_x[kept], y[kept], classes=c)
     fit = best_fit = None
-    below = 0
-    accuracies: list[float] = []
+    below = stalled = 0
+    figures: list[float] = []
     for l2 in grid:
         fit = on_kept.fit(l2, fit)
-        accuracies.append(topk_accuracy(fit.scores(train_x[held]), y[held]))
+        figures.append(problem.score(fit.scores(train_x[held]), held))
         # The first of equally good values is the one with the strongest penalty.
-        best = accuracies.index(max(accuracies))
-        best_fit = fit if best == len(accuracies) - 1 else best_fit
-        worse = l2 < len(kept) / c and accuracies[-1] < accuracies[best]
-        below = below + step if worse else 0
-        if below >= _PATIENCE:
+        best = figures.index(max(figures))
+        best_fit = fit if best == len(figures) - 1 else best_fit
+        if l2 >= len(kept) / c or best == len(figures) - 1:
+            below = stalled = 0
+            continue
+        stalled += step
+        below = below + step if figures[-1] < figures[best] else 0
+        if below >= _PATIENCE or stalled >= _STALL:
             break
     fit = LogisticProblem(train_x, y, classes=c).fit(grid[best], best_fit)
     return fit.scores(test_x), {
         "l2": grid[best],
         "l2_grid": [L2_GRID[0], L2_GRID[-1], len(grid)],
-        "l2_tried": [grid[len(accuracies) - 1], grid[0], len(accuracies)],
-        "loss": "0.5 * l2 * ||W||^2 + sum of cross-entropies, bias free",
+        "l2_tried": [grid[len(figures) - 1], grid[0], len(figures)],
+        "loss": f"0.5 * l2 * ||W||^2 + sum of {'cross' if y.ndim == 1 else 'binary cross'}"
+        "-entropies, bias free",
         "optimiser": f"L-BFGS, at most {MAX_ITERATIONS} iterations",
         "iterations": fit.iterations,
-        "held_out_accuracy": accuracies[best],
-        "chosen_on": CHOSEN_ON,
+        **chosen_by(problem, figures[best]),
         "normalisation": about,
     }
 
@@ -107,6 +113,8 @@ class LogisticProblem:
 
     The loss is a sum over samples, not a mean: with a mean, l2 would be N times smaller. Two
     classes share one weight vector (a sigmoid, as in scikit-learn), whose norm is the penalty.
+    Where a sample may be of several classes, CE_i is the sum of a binary cross-entropy for every
+    class that is counted.
 
     The features are rotated onto their principal axes and each axis is scaled by a bound of its
     curvature. That changes neither the problem nor its solution, and takes L-BFGS from hundreds of
@@ -114,13 +122,13 @@ class LogisticProblem:
 
     Args:
         x_ND: Features.
-        y_N: int64, 0 to C-1.
+        y: int64 [N], 0 to C-1; or int8 [N, C]: 1, 0, or -1 where a class is not counted.
         classes: C.
         max_iterations: A fit ends here at the latest.
     """
 
     def __init__(
-        self, x_ND: Tensor, y_N: Tensor, *, classes: int, max_iterations: int = MAX_ITERATIONS
+        self, x_ND: Tensor, y: Tensor, *, classes: int, max_iterations: int = MAX_ITERATIONS
     ) -> None:
         small = x_ND.numel() <= _FLOAT64_VALUES
         self.dtype = torch.float64 if small else torch.float32
@@ -131,8 +139,10 @@ class LogisticProblem:
         curvature, self.axes_DD = torch.linalg.eigh((centred.T @ centred).double())
         self.curvature_D = curvature.clamp(min=0)
         self.z_ND = centred @ self.axes_DD.to(self.dtype)
-        self.y_N = y_N
-        self.one_hot_NC = F.one_hot(y_N, classes).to(self.dtype)
+        self.several = y.ndim == 2
+        marks_NC = y if self.several else F.one_hot(y, classes)
+        self.target_NC = (marks_NC == 1).to(self.dtype)
+        self.counted_NC = (marks_NC >= 0).to(self.dtype) if self.several else None
 
     def fit(self, l2: float, start: LogisticFit | None = None) -> LogisticFit:
         """Solves for one ``l2``, from zero or from another fit."""
@@ -140,9 +150,10 @@ class LogisticProblem:
 
         n, d = self.z_ND.shape
         c = self.classes
-        penalty = 2 * l2 if c == 2 else l2
-        # p (1 - p) is 1 / C - 1 / C^2 for a classifier that knows nothing.
-        h = (1 - 1 / c) / c
+        penalty = 2 * l2 if c == 2 and not self.several else l2
+        # p (1 - p) for a classifier that knows nothing but, at most, how frequent classes are.
+        p = max(float(self.target_NC.mean()), 1 / n) if self.several else 1 / c
+        h = p * (1 - p) if p < 1 else 1 / n
         scale_D1 = (1 / (h * self.curvature_D + penalty).sqrt())[:, None].cpu()
         scale = torch.cat([scale_D1, torch.full((1, 1), (h * n) ** -0.5)]).double()
         begin = torch.zeros(d + 1, c, dtype=torch.float64)
@@ -155,9 +166,7 @@ class LogisticProblem:
             w = torch.from_numpy(v).view(d + 1, c) * scale
             on_device = w.to(self.z_ND.device, self.dtype)
             logits = torch.addmm(on_device[-1], self.z_ND, on_device[:-1])
-            log_p = F.log_softmax(logits, 1)
-            loss = -log_p.gather(1, self.y_N[:, None]).double().sum()
-            residual = log_p.exp_().sub_(self.one_hot_NC)
+            loss, residual = self._loss(logits)
             gradient = torch.cat([self.z_ND.T @ residual, residual.sum(0, keepdim=True)])
             gradient = gradient.cpu().double()
             gradient[:-1] += penalty * w[:-1]
@@ -183,3 +192,13 @@ class LogisticProblem:
         return LogisticFit(
             weight_CD.to(self.dtype), bias_C.to(self.dtype), float(found.fun), int(found.nit)
         )
+
+    def _loss(self, logits_NC: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum of the cross-entropies, and its gradient by the logits."""
+        if self.counted_NC is None:
+            log_p = F.log_softmax(logits_NC, 1)
+            loss = -(log_p * self.target_NC).double().sum()
+            return loss, log_p.exp_().sub_(self.target_NC)
+        each = F.softplus(logits_NC) - self.target_NC * logits_NC
+        loss = (each * self.counted_NC).double().sum()
+        return loss, (logits_NC.sigmoid() - self.target_NC) * self.counted_NC

@@ -16,9 +16,13 @@ from torch import Tensor
 
 from foveal.core import rng
 from foveal.errors import FovealError
+from foveal.evaluation.settings import Metric
+from foveal.metrics.accuracy import mean_per_class_accuracy, topk_accuracy
+from foveal.metrics.mean_ap import class_aps
 
 _FLAT = 1e-6  # a feature that varies less than this is left as it is
 _MAX_PIXEL_DIM = 256
+_EXACT, _OVERSAMPLED, _POWER = 1024, 32, 3  # of principal directions
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,15 @@ class Problem:
 
     Attributes:
         train_x: float32 [N, D].
-        train_y: int64 [N].
+        train_y: int64 [N]; int8 [N, C] where a picture may hold several classes: 1 yes, 0 no,
+            -1 not to be counted.
         test_x: float32 [Q, D].
         classes: C.
         seed: Keys the held-out part and the order of samples.
         k: Neighbours of kNN.
         pixels: The features are raw pixels.
+        metric: What choices are made by.
+        prepared: What was done to the features; None: a probe prepares them itself.
     """
 
     train_x: Tensor
@@ -42,6 +49,22 @@ class Problem:
     seed: int = 0
     k: int = 20
     pixels: bool = False
+    metric: Metric = "top1"
+    prepared: str | None = None
+
+    def score(self, scores: Tensor, rows: Tensor) -> float:
+        """What class scores of some training samples are worth, by ``metric``."""
+        y = self.train_y[rows]
+        if self.metric == "map_eleven_point":
+            marks = y if y.ndim == 2 else (y[:, None] == torch.arange(self.classes).to(y.device))
+            aps = class_aps(
+                scores.cpu().numpy(), marks.cpu().numpy().astype(np.int8), form="eleven_point"
+            )
+            return float(np.nanmean(aps))
+        if self.metric == "mean_per_class":
+            # Of equal scores the lower class: argmax takes the first.
+            return mean_per_class_accuracy(scores.argmax(1), y)
+        return topk_accuracy(scores, y)
 
 
 Probe: TypeAlias = Callable[[Problem], tuple[Tensor, dict[str, Any]]]
@@ -84,13 +107,32 @@ class Standardise:
 
 
 def leading_directions(centred_ND: Tensor, count: int) -> Tensor:
-    """The orthonormal directions of most variance of centred features, [D, count]."""
-    axes_DD: Tensor = torch.linalg.eigh((centred_ND.T @ centred_ND).double()).eigenvectors
-    return axes_DD[:, -count:].to(centred_ND.dtype)
+    """The orthonormal directions of most variance of centred features, [D, count].
+
+    Exact up to a thousand features; above, by subspace iteration with 32 directions more than are
+    kept (Halko, Martinsson and Tropp, SIAM Review 2011), started from rows of the features
+    themselves, so that nothing is drawn.
+    """
+    n, d = centred_ND.shape
+    start = count + _OVERSAMPLED
+    if d <= _EXACT or n <= 2 * start:
+        axes_DD: Tensor = torch.linalg.eigh((centred_ND.T @ centred_ND).double()).eigenvectors
+        return axes_DD[:, -count:].to(centred_ND.dtype)
+    basis = centred_ND[torch.linspace(0, n - 1, start, device=centred_ND.device).long()].T
+    for _ in range(_POWER):
+        basis = torch.linalg.qr(basis).Q
+        basis = centred_ND.T @ (centred_ND @ basis)
+    basis = torch.linalg.qr(basis).Q
+    projected = centred_ND @ basis
+    turn = torch.linalg.eigh((projected.T @ projected).double()).eigenvectors[:, -count:]
+    found: Tensor = basis @ turn.to(basis.dtype)
+    return found
 
 
 def standardised(problem: Problem) -> tuple[Tensor, Tensor, str]:
     """Training and test features as linear probes take them, and what was done to them."""
+    if problem.prepared is not None:
+        return problem.train_x, problem.test_x, problem.prepared
     scale = Standardise(problem.train_x, max_dim=_MAX_PIXEL_DIM if problem.pixels else None)
     return scale(problem.train_x), scale(problem.test_x), scale.about
 
@@ -123,9 +165,23 @@ def held_out(
 
 
 def parts(problem: Problem) -> tuple[Tensor, Tensor]:
-    """``held_out`` of a problem, on its device."""
-    kept, held = held_out(problem.train_y.cpu().numpy(), seed=problem.seed)
+    """``held_out`` of a problem, on its device; of pictures of several classes a fifth of all."""
+    y = problem.train_y.cpu().numpy()
+    kept, held = held_out(y if y.ndim == 1 else np.zeros(len(y), np.int64), seed=problem.seed)
     return kept.to(problem.train_y.device), held.to(problem.train_y.device)
 
 
 CHOSEN_ON = "a fifth of every class of the training split, held out; refitted on all of it"
+
+
+def chosen_by(problem: Problem, figure: float) -> dict[str, Any]:
+    """For the configuration of a result: on what choices were made, and how good they were there.
+
+    Args:
+        problem: Of the probe.
+        figure: The best value on the held-out part.
+    """
+    one = problem.train_y.ndim == 1
+    on = CHOSEN_ON if one else CHOSEN_ON.replace("every class of ", "")
+    what = "map" if problem.metric == "map_eleven_point" else "accuracy"
+    return {"chosen_on": on, f"held_out_{what}": figure}

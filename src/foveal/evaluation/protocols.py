@@ -8,21 +8,24 @@ from functools import partial
 from foveal.errors import FovealError
 from foveal.evaluation.bench import Bench
 from foveal.evaluation.clusters import clusters
-from foveal.evaluation.compare import compared
+from foveal.evaluation.compare import WHICH
+from foveal.evaluation.endpoints import endpoints
 from foveal.evaluation.episodes import episodes
 from foveal.evaluation.finetune import fewlabels, finetune, finetune_after, retrain_after
 from foveal.evaluation.health import health
 from foveal.evaluation.knn import knn
 from foveal.evaluation.linear import linear
 from foveal.evaluation.low_shot import svm_lowshot
+from foveal.evaluation.mlp import mlp, mlp_rotnet
 from foveal.evaluation.own_data import OWN_DATA
 from foveal.evaluation.probe import Probe
-from foveal.evaluation.ranked import accuracies, kept_ranks
+from foveal.evaluation.ranked import answers, figures
 from foveal.evaluation.result import Result
 from foveal.evaluation.retrieval import retrieval
 from foveal.evaluation.ridge import ridge
 from foveal.evaluation.sgd import sgd
 from foveal.evaluation.svm import svm
+from foveal.evaluation.tencrop import tencrop
 from foveal.recipe import nearest
 
 
@@ -48,16 +51,16 @@ def check_fits(name: str, bench: Bench) -> None:
 
 
 def classify(bench: Bench, *, name: str, probe: Probe) -> list[Result]:
-    """Accuracy of a probe on trained features, random initialisation and raw pixels.
+    """What a probe makes of trained features, random initialisation and raw pixels.
 
     All three see the same pictures, the same held-out part and the same bootstrap resamples.
     """
-    splits = {"trained": bench.trained, "random_init": bench.untrained, "pixels": bench.pixels}
-    ranks, chosen = {}, {}
-    for which, split in splits.items():
-        ranks[which], chosen[which] = kept_ranks(bench, name, probe, split, which == "pixels")
-    values = {which: accuracies(rank, bench.classes) for which, rank in ranks.items()}
-    return compared(bench, name, values, {"chosen": chosen})
+    splits = dict(zip(WHICH, (bench.trained, bench.untrained, bench.pixels), strict=True))
+    by = {
+        which: answers(bench, name, probe, split, pixels=which == "pixels")
+        for which, split in splits.items()
+    }
+    return figures(bench, name, by)
 
 
 PROTOCOLS: dict[str, Callable[[Bench], list[Result]]] = {
@@ -65,6 +68,10 @@ PROTOCOLS: dict[str, Callable[[Bench], list[Result]]] = {
     "linear": partial(classify, name="linear", probe=linear),
     "ridge": partial(classify, name="ridge", probe=ridge),
     "sgd": partial(classify, name="sgd", probe=sgd),
+    "endpoints": endpoints,
+    "tencrop": tencrop,
+    "mlp": partial(classify, name="mlp", probe=mlp),
+    "mlp_rotnet": partial(classify, name="mlp_rotnet", probe=mlp_rotnet),
     "svm": svm,
     "svm_lowshot": svm_lowshot,
     "retrieval": retrieval,
@@ -81,5 +88,8 @@ PROTOCOLS: dict[str, Callable[[Bench], list[Result]]] = {
 TUNED = ("fewlabels", "finetune", "retrain_after", "finetune_after")
 """Those that train a copy of the network, by the settings of ``foveal.evaluation.tuning``."""
 
-SEVERAL = ("svm", "svm_lowshot", "health", "finetune", "retrain_after", "finetune_after")
+SEVERAL = (
+    "linear", "endpoints", "svm", "svm_lowshot", "health", "finetune", "retrain_after",
+    "finetune_after",
+)  # fmt: skip
 """Those that take pictures of several classes."""

@@ -10,9 +10,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-WORDS = {
+_WORDS = {
     "top1": "top-1",
     "top5": "top-5",
+    "mean_per_class": "mean per class",
+    "map_eleven_point": "mAP (11-point)",
     "map_envelope": "mAP (envelope)",
     "ap50_envelope": "AP50 (VOC, envelope)",
     "ap50_eleven_point": "AP50 (VOC07, 11 points)",
@@ -110,6 +112,12 @@ class Result:
         return cls(**{**value, "interval": None if interval is None else tuple(interval)})
 
 
+def metric_words(metric: str) -> str:
+    """A metric as it is printed, with what follows its name: a layer, k."""
+    name, _, more = metric.partition(" ")
+    return " ".join(word for word in (_WORDS.get(name, name), more) if word)
+
+
 def table(results: Sequence[Result]) -> RenderableType:
     """Trained, random initialisation and raw pixels side by side; health figures below."""
     figures = [r for r in results if not r.baselines]
@@ -134,7 +142,7 @@ def _accuracy_table(results: Sequence[Result]) -> Table:
         shown.add_column(name, justify="right")
     for r in results:
         base, unit = r.baselines, r.unit
-        named = f"{r.protocol} {WORDS.get(r.metric, r.metric)}"
+        named = f"{r.protocol} {metric_words(r.metric)}"
         shown.add_row(
             named if unit == "share" else f"{named} ({unit})" if unit else named,
             share_text({"value": r.value, "interval": r.interval}, "bold", unit),

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from foveal.evaluation.probe import CHOSEN_ON, Problem, parts, standardised
-from foveal.metrics.accuracy import topk_accuracy
+from foveal.evaluation.probe import Problem, chosen_by, parts, standardised
 
 L2_GRID = tuple(10 ** (i / 4) for i in range(-24, 21))
 
@@ -26,19 +25,18 @@ def ridge(problem: Problem) -> tuple[Tensor, dict[str, Any]]:
     train_x, test_x, about = standardised(problem)
     y, c = problem.train_y, problem.classes
     kept, held = parts(problem)
-    accuracies = [
-        topk_accuracy(train_x[held] @ weight.float() + bias.float(), y[held])
+    figures = [
+        problem.score(train_x[held] @ weight.float() + bias.float(), held)
         for weight, bias in ridge_path(train_x[kept], y[kept], classes=c, l2s=L2_GRID)
     ]
     # Of equally good values the strongest penalty.
-    best = max(range(len(L2_GRID)), key=lambda i: (accuracies[i], L2_GRID[i]))
+    best = max(range(len(L2_GRID)), key=lambda i: (figures[i], L2_GRID[i]))
     weight, bias = next(ridge_path(train_x, y, classes=c, l2s=[L2_GRID[best]]))
     return test_x @ weight.float() + bias.float(), {
         "l2": L2_GRID[best],
         "l2_grid": [L2_GRID[0], L2_GRID[-1], len(L2_GRID)],
         "loss": "l2 * ||W||^2 + sum of squared errors to one-hot targets, bias free",
-        "held_out_accuracy": accuracies[best],
-        "chosen_on": CHOSEN_ON,
+        **chosen_by(problem, figures[best]),
         "normalisation": about,
     }
 

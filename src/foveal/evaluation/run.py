@@ -21,9 +21,11 @@ from foveal.evaluation.finetune import parse_labels
 from foveal.evaluation.own_data import OWN_DATA, own_settings
 from foveal.evaluation.protocols import TUNED, check_fits, get_protocol
 from foveal.evaluation.result import Result
+from foveal.evaluation.settings import ProbeSettings
 from foveal.evaluation.suites import DEFAULT, LABELS
 from foveal.evaluation.tuning import Tuning, get_tuning
 from foveal.exporting.weights import load_encoder, read_about
+from foveal.recipe import validated
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,12 +76,14 @@ def evaluate(
         raise FovealError(f"select={select!r}: what costs are chosen on", hint="cv or oracle")
     names = list(dict.fromkeys(protocols))
     steps = {name: get_protocol(name) for name in names if name not in OWN_DATA}
+    of_probes, changes = _parted(dict(changes or {}), steps)
     settings = {name: own_settings(name, changes) for name in names if name in OWN_DATA}
     tuned = any(name in TUNED for name in names)
     if changes and not settings and not tuned:
         raise FovealError(
             f"{', '.join(names)} have no settings ({', '.join(changes)})",
-            hint=f"these have: {', '.join([*TUNED, *OWN_DATA])}",
+            hint=f"these have: {', '.join([*TUNED, *OWN_DATA])}; probes have "
+            f"{', '.join(ProbeSettings.model_fields)}",
         )
     if not isinstance(tuning, Tuning):
         tuning = get_tuning(tuning, changes if tuned else None)
@@ -96,7 +100,7 @@ def evaluate(
             bench = Bench(
                 encoder, train, test, store, seed=seed, init_seed=init_seed, k=k, select=select,
                 model=model, labels=subsets, tuning=tuning, results=kept, console=console,
-                quiet=quiet,
+                quiet=quiet, settings=of_probes,
             )  # fmt: skip
             for name in steps:
                 check_fits(name, bench)
@@ -111,6 +115,20 @@ def evaluate(
                     _keep(kept / f"{protocol}.json", list(some))
             results += found
     return results
+
+
+def _parted(
+    changes: dict[str, Any], steps: Mapping[str, Any]
+) -> tuple[ProbeSettings, dict[str, Any]]:
+    """The settings of the probes among the changes, and the others."""
+    own = {key: value for key, value in changes.items() if key in ProbeSettings.model_fields}
+    if own and not steps:
+        raise FovealError(
+            f"{', '.join(own)}: a setting of protocols on labelled pictures, and there is none",
+            hint="--protocol linear,endpoints",
+        )
+    others = {key: value for key, value in changes.items() if key not in own}
+    return validated(ProbeSettings, own, "a probe"), others
 
 
 def encoder_of(run_or_file: str | Path | Encoder) -> Encoder:

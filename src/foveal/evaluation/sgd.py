@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from foveal.core import rng
-from foveal.evaluation.probe import CHOSEN_ON, Problem, parts, standardised
-from foveal.metrics.accuracy import topk_accuracy
+from foveal.evaluation.probe import Problem, chosen_by, parts, standardised
 
 LEARNING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 WEIGHT_DECAYS = (0.0, 1e-3)
@@ -34,11 +33,10 @@ def sgd(problem: Problem) -> tuple[Tensor, dict[str, Any]]:
     kept, held = parts(problem)
     grid = list(itertools.product(LEARNING_RATES, WEIGHT_DECAYS))
     weight_DHC, bias_HC = train_heads(train_x[kept], y[kept], classes=c, heads=grid, seed=seed)
-    accuracies = [
-        topk_accuracy(train_x[held] @ weight_DHC[:, h] + bias_HC[h], y[held])
-        for h in range(len(grid))
+    figures = [
+        problem.score(train_x[held] @ weight_DHC[:, h] + bias_HC[h], held) for h in range(len(grid))
     ]
-    best = max(range(len(grid)), key=lambda h: (accuracies[h], -h))
+    best = max(range(len(grid)), key=lambda h: (figures[h], -h))
     weight_DHC, bias_HC = train_heads(train_x, y, classes=c, heads=[grid[best]], seed=seed)
     return test_x @ weight_DHC[:, 0] + bias_HC[0], {
         "lr": grid[best][0],
@@ -48,8 +46,7 @@ def sgd(problem: Problem) -> tuple[Tensor, dict[str, Any]]:
         "epochs": _EPOCHS,
         "batch": _BATCH,
         "optimiser": f"SGD, Nesterov momentum {_MOMENTUM}, cosine to 0, zero initialisation",
-        "held_out_accuracy": accuracies[best],
-        "chosen_on": CHOSEN_ON,
+        **chosen_by(problem, figures[best]),
         "normalisation": about,
     }
 

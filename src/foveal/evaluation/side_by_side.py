@@ -16,7 +16,7 @@ from foveal.core.files import read_json
 from foveal.engine.runfolder import RunFolder
 from foveal.errors import FovealError
 from foveal.evaluation.features import weights_digest
-from foveal.evaluation.result import TRIVIAL, WORDS, Result
+from foveal.evaluation.result import TRIVIAL, Result, metric_words
 from foveal.exporting.weights import load_encoder, read_about
 from foveal.methods import get_method
 from foveal.metrics.bootstrap import unpaired_difference
@@ -29,10 +29,10 @@ _OWN = {
 }  # fmt: skip
 # What a probe found for itself; everything else under ``chosen`` is a setting of it.
 _FOUND = {
-    "l2", "l2_tried", "iterations", "held_out_accuracy", "lr", "weight_decay", "normalisation",
-    "last_loss", "unreadable", "cost_per_class", "held_out_ap_per_class", "ap_per_class",
-    "cost_per_draw_and_class", "cost", "mean_by_cost", "draws", "min", "max", "std",
-    "by_kind",
+    "l2", "l2_tried", "iterations", "held_out_accuracy", "held_out_map", "lr", "weight_decay",
+    "normalisation", "last_loss", "unreadable", "cost_per_class", "held_out_ap_per_class",
+    "ap_per_class", "cost_per_draw_and_class", "cost", "mean_by_cost", "draws", "min", "max", "std",
+    "layer", "pooled_dim", "by_kind",
 }  # fmt: skip
 _WHERE = {"name", "file"}  # the same pictures may lie elsewhere
 _WORDS = {
@@ -104,7 +104,7 @@ class Table:
         about = self.about.configuration
         where = "/".join(Path(about["data"]["test"]["name"]).parts[-2:])
         return (
-            f"{self.protocol} {WORDS.get(self.metric, self.metric)} on {where}: "
+            f"{self.protocol} {metric_words(self.metric)} on {where}: "
             f"{self.about.counted}, seed {about['seed']}"
         )
 

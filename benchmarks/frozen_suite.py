@@ -1,0 +1,58 @@
+"""How long the frozen protocols take once the features are there, one after another.
+
+``python benchmarks/frozen_suite.py RUN DATA [--protocols knn,linear,...]``: a copy of the run's
+weights in a temporary folder, so that nothing of an earlier measurement is found. Features are
+extracted first and not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from foveal.data.splits import load_splits
+from foveal.evaluation.bench import Bench
+from foveal.evaluation.features import Store
+from foveal.evaluation.protocols import get_protocol
+from foveal.exporting.weights import load_encoder
+
+PROTOCOLS = "knn,linear,ridge,svm,clusters,retrieval,episodes"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints seconds of wall clock and of processors for each protocol."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--protocols", default=PROTOCOLS)
+    parser.add_argument("--features", type=Path, help="where features are kept, or found again")
+    options = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory(prefix="foveal-suite-") as temporary:
+        kept = options.features or Path(temporary) / "features"
+        encoder = load_encoder(options.run)
+        train, test = load_splits(options.data, channels=encoder.channels)
+        bench = Bench(encoder, train, test, Store(kept), model=str(options.run))
+        start = time.perf_counter()
+        for split in (bench.trained, bench.untrained, bench.pixels):
+            print(f"{len(split.train.x):,} + {len(split.test.x):,} pictures, "
+                  f"{split.train.x.shape[1]} features")  # fmt: skip
+        print(f"features {time.perf_counter() - start:.1f} s, not counted")
+        total = 0.0
+        for name in options.protocols.split(","):
+            start, cpu = time.perf_counter(), time.process_time()
+            results = get_protocol(name)(bench)
+            wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+            total += wall
+            first = results[0]
+            print(f"{name:12} {wall:7.1f} s  {cpu:7.1f} s of processors  "
+                  f"{first.metric} {100 * first.value:.1f}", flush=True)  # fmt: skip
+        print(f"{'all':12} {total:7.1f} s")
+        shutil.rmtree(Path(temporary) / "features", ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
