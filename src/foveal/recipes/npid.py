@@ -24,9 +24,9 @@ def doom() -> Recipe:
     """Doom objects: 12,200 pictures, so the exact softmax over the whole bank costs little.
 
     Command: foveal pretrain doom/objects/train --out runs/npid --recipe npid/doom
-    Minutes: not timed
-    Machine: any
-    Expected: not proven yet; the proof asks for 5 points of kNN over random initialisation
+    Minutes: 10 on one core, which other work shared for a part of the time
+    Machine: one x86-64 core, torch 2.14.1, 2026-11-25
+    Expected: kNN 21.0 %, 6.4 points over random initialisation (seed 0, 97,792 pictures)
     """
     view = npid_view(VIEW).model_copy(
         update={"crop": Crop(scale=(0.2, 1.0)), "jitter": DOOM_JITTER, "grey": 0.0}
