@@ -2,6 +2,8 @@
 
 import io
 import struct
+import sys
+import tracemalloc
 import zlib
 
 import cv2
@@ -15,7 +17,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from foveal.core.batch import as_images
-from foveal.data import tiff
 from foveal.data.cache import shrunk
 from foveal.data.images import decode
 from foveal.data.loader import Loader, StreamPlan, Table
@@ -62,6 +63,9 @@ def tiff_of(pixels, **options):
     file = io.BytesIO()
     tifffile.imwrite(file, pixels, **options)
     return file.getvalue()
+
+
+BANDS = tiff_of(deep(channels=5), photometric="minisblack", planarconfig="contig")
 
 
 def npy_of(array):
@@ -218,6 +222,49 @@ def test_a_tiff_with_holes_is_no_picture():
         assert caught.value.kind == kind
 
 
+def retagged(data, tag, value):
+    """A TIFF whose directory says something else."""
+    with tifffile.TiffFile(io.BytesIO(data)) as tif:
+        found = tif.pages.first.tags[tag]
+    changed = bytearray(data)
+    struct.pack_into({3: "<H", 4: "<I"}[int(found.dtype)], changed, found.valueoffset, value)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("channels", [2, 3, 5])
+def test_a_tiff_that_holds_other_rows_than_it_says_is_no_picture(channels, compression):
+    """Found by fuzzing: Pillow and tifffile read half of them without a word."""
+    options = {"photometric": "minisblack", "planarconfig": "contig", "metadata": None}
+    whole = tiff_of(deep(64, 48, channels).astype(np.uint8), compression=compression, **options)
+    assert decode(whole).pixels.shape == (64, 48, channels)
+    for tag, value in (("ImageLength", 32), ("ImageWidth", 24), ("SamplesPerPixel", 1)):
+        with pytest.raises(BadImage, match="a part of its pixels has") as caught:
+            decode(retagged(whole, tag, value))
+        assert caught.value.kind == "damaged"
+    with pytest.raises(BadImage, match="names 1 parts, and 4 make a picture"):
+        decode(retagged(whole, "RowsPerStrip", 16))
+
+
+def test_what_inflates_to_more_than_its_rows_is_left_alone():
+    options = {"photometric": "minisblack", "compression": "zlib", "metadata": None}
+    whole = tiff_of(np.zeros((64, 64), np.uint16), **options)
+    with tifffile.TiffFile(io.BytesIO(whole)) as tif:
+        at = tif.pages.first.dataoffsets[0]
+    bomb = zlib.compress(bytes(300_000_000), 9)
+    data = retagged(whole[:at] + bomb, "StripByteCounts", len(bomb))
+    tracemalloc.start()
+    with pytest.raises(BadImage, match="a part of its pixels has"):
+        decode(data)
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+
+
+def test_plain_bands_need_no_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    assert decode(BANDS).mode == "5 bands" and decode(BANDS).pixels.shape == (20, 24, 5)
+
+
 @pytest.mark.parametrize(
     "array",
     [deep(9, 12, 1)[:, :, 0], deep(9, 12, 5), deep(9, 12, 3).astype(np.uint8),
@@ -252,16 +299,13 @@ def test_what_is_no_picture_says_what_to_write(data, kind, says):
 
 
 def test_a_missing_extra_is_named(monkeypatch):
-    data = tiff_of(deep(channels=5), photometric="minisblack", planarconfig="contig")
-    with tifffile.TiffFile(io.BytesIO(data)) as tif:
-        at = tif.pages.first.tags["Compression"].valueoffset
     # Marked as LZW, which tifffile cannot decode by itself.
-    lzw = data[:at] + b"\x05\x00" + data[at + 2 :]
+    lzw = retagged(BANDS, "Compression", 5)
     with pytest.raises(BadImage, match="LZW needs a decoder: pip install imagecodecs"):
         decode(lzw)
-    monkeypatch.setitem(__import__("sys").modules, "tifffile", None)
-    with pytest.raises(BadImage, match=r"pip install 'foveal\[tiff\]'") as caught:
-        tiff.decode_bands(data)
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with pytest.raises(BadImage, match=r"pip install 'foveal\[tiff\]' imagecodecs") as caught:
+        decode(lzw)
     assert caught.value.kind == "package"
 
 

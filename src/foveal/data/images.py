@@ -27,9 +27,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from foveal.data import npy, png
+from foveal.data import npy, png, tiff
 from foveal.data.picture import Picture, Pixels, bands, check_size, how_to_write, upright
-from foveal.data.tiff import SIGNATURES, decode_bands, more_pages
 from foveal.errors import BadImage
 
 # Named here, since Pillow would import them when the first file is opened, in any thread.
@@ -50,7 +49,7 @@ _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLES = 258, 262, 277  # TIFF tags
 _PNG_BITS = 24  # byte of a PNG that says how deep it is
 _SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"), (png.SIGNATURE, "PNG"), (b"GIF8", "GIF"), (b"BM", "BMP"),
-    (b"RIFF", "WebP"), *((signature, "TIFF") for signature in SIGNATURES),
+    (b"RIFF", "WebP"), *((signature, "TIFF") for signature in tiff.SIGNATURES),
 )  # fmt: skip
 _EXTRANEOUS_BYTES = 16  # a JPEG may hold a few stray bytes; more mean that data were overwritten
 # What Pillow and its plugins raise on damaged files; anything else is a bug and must be seen.
@@ -103,6 +102,10 @@ def decode(data: bytes, at_least: int = 0) -> Picture:
         png.check(data)
         if png.is_deep(data):
             return _deep_png(data)
+    if data.startswith(tiff.SIGNATURES):
+        plain = tiff.decode(data)
+        if plain is not None:
+            return plain
     if data.startswith(npy.SIGNATURE):
         pixels = npy.decode_npy(data)
         return Picture(pixels, "NPY", bands(pixels), pixels.itemsize * 8)
@@ -189,7 +192,7 @@ def _decode_with_pillow(data: bytes) -> Picture:
     except BadImage:
         raise
     except UnidentifiedImageError:
-        if data.startswith(SIGNATURES) and not _is_cut(data):
+        if data.startswith(tiff.SIGNATURES):
             return Picture(*_bands_of(data))
         raise _unidentified(data) from None
     except Image.DecompressionBombError:
@@ -234,13 +237,13 @@ def _deep_grey(image: Image.Image, bits: int) -> Pixels:
 
 
 def _bands_of(data: bytes) -> tuple[Pixels, str, str, int]:
-    pixels, mode, bits = decode_bands(data)
+    pixels, mode, bits = tiff.decode_bands(data)
     return pixels, "TIFF", mode + _pages(data), bits
 
 
 def _pages(data: bytes) -> str:
     """Said, since a stack may be meant to be one picture."""
-    return ", first of several pages" if more_pages(data) else ""
+    return ", first of several pages" if tiff.read_page(data).more else ""
 
 
 def _largest(value: object) -> int:
@@ -279,8 +282,6 @@ def _is_cut(data: bytes) -> bool:
         return int.from_bytes(data[4:8], "little") + 8 > len(data)
     if data[:2] == b"BM" and len(data) >= 6:
         return int.from_bytes(data[2:6], "little") > len(data)
-    if data[:4] in (b"II*\x00", b"MM\x00*") and len(data) >= 8:
-        return int.from_bytes(data[4:8], "little" if data[:2] == b"II" else "big") >= len(data)
     return data[:4] == b"GIF8" and b"\x3b" not in data[-2:]
 
 
