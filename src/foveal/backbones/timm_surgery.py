@@ -10,9 +10,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from foveal.backbones.base import End
+from foveal.backbones.base import End, LastStage
 from foveal.backbones.chain import Built, he_normal
 from foveal.errors import FovealError
+
+_CELLS = 7  # side of the map under the fully connected layers of a VGG
 
 
 class VGGTrunk(nn.Module):
@@ -39,6 +41,24 @@ class VGGTrunk(nn.Module):
                 found[names[i]] = x
         found["pooled"] = net.forward_head(x)
         return found
+
+    def until(self, x: Tensor, ends: tuple[str, ...]) -> dict[str, Tensor]:
+        """See ``Backbone.until``."""
+        net: Any = self.net
+        names = {self.rows[name]: name for name in ends}
+        found: dict[str, Tensor] = {}
+        for i, layer in enumerate(net.features[: max(names) + 1]):
+            x = layer(x)
+            if i in names:
+                found[names[i]] = x
+        return found
+
+    def last_stage(self) -> LastStage | None:
+        """See ``Backbone.last_stage``: the fully connected layers, where they are."""
+        net: Any = self.net
+        if isinstance(net.pre_logits, nn.Identity):
+            return None
+        return LastStage(list(self.rows)[-1], nn.Sequential(net.pre_logits, nn.Flatten()), _CELLS)
 
 
 def vgg(net: Any, *, top: bool, last_relu: bool) -> Built:

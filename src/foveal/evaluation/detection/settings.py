@@ -48,7 +48,7 @@ class DetectionSettings(BaseModel):
     steps: int | None = Field(None, gt=0, description="None: as epochs say")
     epochs: float = Field(4, gt=0, description="passes over the training pictures")
     batch: int = Field(4, gt=0, description="pictures a step")
-    optimiser: Optimiser = Optimiser(name="adamw", lr=5e-4, scaling="none", weight_decay=1e-4)
+    optimiser: Optimiser = Optimiser(name="adamw", lr=1e-3, scaling="none", weight_decay=1e-4)
     schedule: Schedule = Schedule(name="cosine", warmup=50)
     body: float = Field(
         0.3, gt=0, description="factor on the learning rate of the network, if it is trained"
