@@ -4,6 +4,8 @@ import io
 import tarfile
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tifffile
 from films import write_film
@@ -98,6 +100,38 @@ def test_video_files(tmp_path):
     assert report.classes == ["a", "b", "c"] and 90 <= len(report.good) < 100
     assert "a/0.mp4@0.200s" in found["names"]
     assert "a/torn.avi (all that follows)" in (tmp_path / "run" / "bad_files.csv").read_text()
+
+
+def encoded(i):
+    file = io.BytesIO()
+    Image.fromarray(eight(i)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_parquet_and_arrow(tmp_path):
+    """Encoded pictures in row groups, pixels in a stream; a row without a picture is named."""
+    labels = pa.array(["abc"[i % CLASSES] for i in range(48)])
+    column = pa.array([None if i == 7 else {"bytes": encoded(i), "path": None} for i in range(48)])
+    (tmp_path / "parquet").mkdir()
+    for part in (0, 24):
+        table = pa.table({"image": column, "label": labels}).slice(part, 24)
+        pq.write_table(table, tmp_path / "parquet" / f"{part:02d}.parquet", row_group_size=5)
+    changes = ["max_bad=0.1", "cache.tier=raw"]
+    report, found, _ = goes_all_the_way(tmp_path / "parquet", tmp_path, changes=changes)
+    assert report.classes == ["a", "b", "c"] and len(report.good) == 47
+    assert "00.parquet[7]" in (tmp_path / "run" / "bad_files.csv").read_text()
+    assert "24.parquet[3]" in found["names"]
+    pixels = pa.array(
+        [eight(i).tolist() for i in range(48)], pa.list_(pa.list_(pa.list_(pa.uint8())))
+    )
+    table = pa.table({"pixels": pixels, "kind": labels})
+    (tmp_path / "saved").mkdir()
+    path = tmp_path / "saved" / "data-00000-of-00001.arrow"
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=7)
+    (tmp_path / "second").mkdir()
+    report, _, _ = goes_all_the_way(f"{tmp_path / 'saved'}#label=kind", tmp_path / "second")
+    assert report.formats == {"array": 48} and len(report.classes) == 3
 
 
 def class_folders(folder, channels, dtype, write, suffix, count=48):

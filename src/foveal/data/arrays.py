@@ -51,7 +51,7 @@ def open_array(path: Path, channels: int | None, bits: int | None = None) -> Arr
         ) from None
 
 
-def _class_numbers(
+def class_numbers(
     root: str, labels: NDArray[Any] | None, n: int
 ) -> tuple[NDArray[np.int64] | None, list[str] | None]:
     """Labels of any kind as 0..C-1 with names; negative numbers stay unknown."""
@@ -145,7 +145,7 @@ class ArraySource:
         look = [np.empty((1, 1, self.images.shape[3]), self.images.dtype)]
         self.channels, self.bits = common_layout(root, look, channels, bits)
         self.ignored: dict[str, int] = {}
-        self.labels, self.classes = _class_numbers(root, labels, shape[0])
+        self.labels, self.classes = class_numbers(root, labels, shape[0])
 
     def __len__(self) -> int:
         return self.images.shape[0]
@@ -198,7 +198,7 @@ class SequenceSource:
         if len(items) == 0:
             raise FovealError(f"{self.root} is empty")
         self.channels, self.bits = common_layout(self.root, self._peek(), channels, bits)
-        self.labels, self.classes = _class_numbers(self.root, self._labels(), len(items))
+        self.labels, self.classes = class_numbers(self.root, self._labels(), len(items))
 
     def __len__(self) -> int:
         return len(self.items)

@@ -22,6 +22,7 @@ from foveal.data.kinds import kind_of
 from foveal.data.masked import is_masked, open_masked
 from foveal.data.picture import MAX_CHANNELS, Picture, Pixels
 from foveal.data.shards import ShardSource, is_shards, open_shards
+from foveal.data.tables import OPTIONS, TableSource, open_tables
 from foveal.data.videos import RATE, VideoSource, open_videos
 from foveal.errors import BadImage, FovealError
 
@@ -32,6 +33,7 @@ __all__ = [
     "ShardSource",
     "Source",
     "Subset",
+    "TableSource",
     "VideoSource",
     "open_source",
 ]
@@ -44,7 +46,7 @@ def open_source(data: Any, *, channels: int | None = None, bits: int | None = No
         data: A folder (flat, nested, of classes, or of ``foveal data motion``), a glob, tar shards
             (a folder of them, a glob, ``train-{000..146}.tar``), a list file (``.txt``, ``.csv``:
             one path a line, first column, relative to the file), video files (``videos/#fps=2``
-            takes two frames a second), ``.npy`` or ``.npz`` (arrays
+            takes two frames a second), parquet or Arrow tables, ``.npy`` or ``.npz`` (arrays
             ``images`` and ``labels``), a map-style dataset or a
             sequence of pictures, an array [N, H, W(, C)], or a source.
         channels: Of what is read; None: 1 where all pictures looked at are grey, 3 where some are
@@ -89,6 +91,9 @@ def _open_path(data: str | Path, channels: int | None, bits: int | None) -> Sour
         check_options(text, options, ("fps",))
         rate = number_option(text, options, "fps", RATE)
         return open_videos(text, path, rate=rate, channels=channels, bits=bits)
+    if kind == "tables":
+        check_options(text, options, OPTIONS)
+        return peeked(open_tables(text, path, options), channels, bits)
     check_options(text, options)
     if path.is_dir() and is_masked(path):
         return peeked(open_masked(text, path), channels, bits)

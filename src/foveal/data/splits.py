@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.core import rng
+from foveal.data.address import split_options
+from foveal.data.arrow import TABLES
 from foveal.data.blocks import together_of
 from foveal.data.boxes import is_coco, open_coco
 from foveal.data.files import FileSource, open_folder, peeked
+from foveal.data.kinds import kind_of
 from foveal.data.sources import Source, Subset, open_source
 from foveal.data.voc import is_voc, voc_splits
 from foveal.errors import FovealError
@@ -24,7 +27,8 @@ _LAYOUT = "DATA/train/CLASS/*.jpg with DATA/test/CLASS/*.jpg, or DATA/CLASS/*.jp
 def load_splits(data: Any, *, seed: int = 0, channels: int | None = None) -> tuple[Source, Source]:
     """The training and the test part of labelled pictures.
 
-    A folder with ``train`` and ``test`` (or ``val``, ``valid``, ``validation``) is taken as it is,
+    A folder with ``train`` and ``test`` (or ``val``, ``valid``, ``validation``), or with tables
+    whose names begin so, is taken as it is,
     and so is one in PASCAL VOC's or COCO's layout (``foveal.data.voc``, ``boxes``), whose pictures
     hold several classes: they have ``marks`` instead of ``labels``.
     Of anything else that ``open_source`` reads and that has labels, a fifth of every class (at
@@ -47,8 +51,15 @@ def load_splits(data: Any, *, seed: int = 0, channels: int | None = None) -> tup
         return voc_splits(Path(data).expanduser(), channels=channels)
     if isinstance(data, str | Path) and is_coco(Path(data).expanduser()):
         return open_coco(str(data), Path(data).expanduser(), channels=channels)
+    parts = _split_tables(data)
+    if parts is not None:
+        return _labelled_alike(*(open_source(part, channels=channels) for part in parts))
     folders = _split_folders(data)
     if folders is not None:
+        options = "" if isinstance(data, Path) else str(data)[len(split_options(str(data))[0]) :]
+        if kind_of(folders[0]) != "pictures":
+            sources = (open_source(f"{folder}{options}", channels=channels) for folder in folders)
+            return _labelled_alike(*sources)
         return _given(str(data), *folders, channels)
     return _held_out(open_source(data, channels=channels), seed)
 
@@ -97,7 +108,7 @@ def open_class_folder(
 def _split_folders(data: Any) -> tuple[Path, Path] | None:
     if not isinstance(data, str | Path):
         return None
-    root = Path(data).expanduser()
+    root = Path(split_options(str(data))[0]).expanduser()
     if not root.is_dir():
         return None
     folders = {p.name.lower(): p for p in sorted(root.iterdir()) if p.is_dir()}
@@ -110,6 +121,48 @@ def _split_folders(data: Any) -> tuple[Path, Path] | None:
             hint=f"{folders['train']}, of which a fifth is held out",
         )
     return folders["train"], tests[0]
+
+
+def _split_tables(data: Any) -> tuple[str, str] | None:
+    """Patterns of both parts of a folder as on the Hugging Face hub: ``train-*.parquet``."""
+    if not isinstance(data, str | Path):
+        return None
+    text, _ = split_options(str(data))
+    for root in (Path(text).expanduser(), Path(text).expanduser() / "data"):
+        if not root.is_dir():
+            continue
+        names = sorted(p.name for p in root.iterdir() if p.suffix.lower() in TABLES)
+        tests = [t for t in _TEST_NAMES if any(name.startswith(t) for name in names)]
+        if tests and any(name.startswith("train") for name in names):
+            options = str(data)[len(text) :]
+            ending = next(Path(name).suffix for name in names if name.startswith("train"))
+            return f"{root}/train*{ending}{options}", f"{root}/{tests[0]}*{ending}{options}"
+    return None
+
+
+def _labelled_alike(train: Source, test: Source) -> tuple[Source, Source]:
+    """Two sources with labels of their own, both counted in the classes of the first."""
+    for source in (train, test):
+        if source.labels is None or source.classes is None:
+            raise FovealError(
+                f"{source.root} holds no labels to measure by",
+                hint="a column called label (or #label=NAME); one folder a class for videos",
+            )
+    assert train.classes and test.classes and test.labels is not None
+    number = {name: i for i, name in enumerate(train.classes)}
+    used = np.unique(test.labels[test.labels >= 0]).tolist()
+    unknown = [test.classes[i] for i in used if test.classes[i] not in number]
+    if unknown:
+        raise FovealError(
+            f"{test.root} has {_named(unknown)}, which the training part does not have",
+            hint="the same classes in both parts",
+        )
+    # One more at the end, where -1 finds it.
+    moved = np.array([*(number.get(name, -1) for name in test.classes), -1], np.int64)
+    test.labels, test.classes = moved[test.labels], list(train.classes)
+    train.channels = test.channels = max(train.channels, test.channels)
+    train.bits = test.bits = max(train.bits, test.bits)
+    return train, test
 
 
 def _given(

@@ -21,6 +21,7 @@ from foveal.core.cores import available_cores
 from foveal.core.files import atomic_path, cache_home
 from foveal.data.blocks import WINDOW_BYTES, BlockCache, Blocks, window_of
 from foveal.data.files import folder_classes
+from foveal.data.kinds import find_files
 from foveal.data.picture import Picture, Pixels, with_channels
 from foveal.data.video import VIDEOS, VideoIndex, index_video, pyav, read_frames
 from foveal.errors import BadImage, FovealError
@@ -55,8 +56,7 @@ def open_videos(
         FovealError: The extra ``video`` is missing; there are no videos, or none that can be read.
     """
     pyav()  # a missing package shows before anything is looked at
-    root = path if path.is_dir() else path.parent
-    names, ignored = _found_below(path)
+    root, names, ignored = find_files(text, path, VIDEOS)
     kept = index or cache_home() / "videos"
     with ThreadPoolExecutor(available_cores(), thread_name_prefix="foveal-videos") as pool:
         found = list(pool.map(lambda name: _indexed_or_reason(root / name, kept), names))
@@ -72,22 +72,6 @@ def open_videos(
         )
     layout = (channels or 3, bits or 8)
     return VideoSource(text, root, names, found, rate, layout, kept, ignored)
-
-
-def _found_below(folder: Path) -> tuple[list[str], dict[str, int]]:
-    names: list[str] = []
-    ignored: dict[str, int] = {}
-    if folder.is_file():
-        return [folder.name], ignored
-    for below, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        for name in files:
-            suffix = os.path.splitext(name)[1].lower()
-            if suffix in VIDEOS and not name.startswith("."):
-                names.append(Path(below, name).relative_to(folder).as_posix())
-            elif not name.startswith("."):
-                ignored[suffix or "none"] = ignored.get(suffix or "none", 0) + 1
-    return sorted(names), ignored
 
 
 class VideoSource:
