@@ -22,6 +22,7 @@ from foveal.evaluation.own_data import own_settings
 from foveal.evaluation.result import table
 from foveal.evaluation.run import evaluate
 from foveal.metrics.detection import mean_ap, voc_rankings
+from foveal.report.boxes import examples
 
 H, W, PARTS = 48, 64, {"train": 12, "val": 6}
 NAMES = ("red", "green")
@@ -122,8 +123,19 @@ def test_squares_are_found(found):
     # A picture with difficult objects alone is none to learn from.
     assert about["data"]["train"]["n"] == 11 and about["classes"] == 2
     assert "VOC07" in found["ap50_eleven_point"].configuration["average_precision"]
-    by_class = about["chosen"]["trained"]["by_class"]
-    assert np.mean(list(by_class.values())) == pytest.approx(found["ap50_envelope"].value)
+    by_class = about["chosen"]["trained"]["ap_per_class"]
+    assert np.mean(by_class) == pytest.approx(found["ap50_envelope"].value)
+
+
+def test_the_report_draws_what_was_found(found, tmp_path):
+    (tmp_path / "detection.json").write_text(json.dumps([r.to_json() for r in found.values()]))
+    sheet = examples(tmp_path)
+    assert sheet.size == (3 * 240 + 2 * 4, 2 * 180 + 4)
+    drawn = (np.asarray(sheet) == (255, 196, 0)).all(-1).sum()
+    assert drawn > 200 and examples(tmp_path / "nothing") is None
+    first = found["ap50_envelope"].configuration["chosen"]["trained"]["examples"][0]
+    x0, y0, x1, y1, score, name = first["boxes"][0]
+    assert 0 <= x0 < x1 <= W and 0 <= y0 < y1 <= H and 0 < score <= 1 and name in NAMES
 
 
 def test_the_table_names_the_form(found):
@@ -141,8 +153,8 @@ def test_coco_with_a_pyramid(coco, encoder):
     assert values["ap50"].value > 0.1 and values["ap"].value < values["ap50"].value
     assert values["ap"].configuration["layer"] == "stage2, stage3"
     assert "pycocotools" in values["ap"].configuration["average_precision"]
-    by_class = values["ap"].configuration["chosen"]["trained"]["by_class"]
-    assert np.mean(list(by_class.values())) == pytest.approx(values["ap"].value, abs=0.01)
+    by_class = values["ap"].configuration["chosen"]["trained"]["ap_per_class"]
+    assert np.mean(by_class) == pytest.approx(values["ap"].value, abs=0.01)
     low, high = values["ap50"].interval
     assert 0 <= low <= values["ap50"].value <= high
 

@@ -67,7 +67,13 @@ class Scenes(Source, Protocol):
 
 
 class Annotated(Source, Protocol):
-    """A source that knows the objects in its pictures."""
+    """A source that knows the objects in its pictures.
+
+    Attributes:
+        paths: Their files.
+    """
+
+    paths: list[Path]
 
     @property
     def things(self) -> list[str]:

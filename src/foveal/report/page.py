@@ -13,6 +13,7 @@ from foveal.engine.runfolder import RunFolder
 from foveal.evaluation.result import TRIVIAL, figure
 from foveal.exporting.weights import load_encoder
 from foveal.methods import get_method
+from foveal.report.boxes import examples
 from foveal.report.charts import Line, line_chart
 from foveal.report.feature_map import STYLE as MAP_STYLE
 from foveal.report.feature_map import map_section
@@ -201,6 +202,12 @@ def _pictures(folder: RunFolder) -> str:
                 f"<figure>{inline(filters, 'first-layer filters')}<figcaption>Filters of the "
                 "first layer.</figcaption></figure>"
             )
+    found = examples(folder.results)
+    if found is not None:
+        figures.append(
+            f"<figure>{inline(found, 'boxes found in test pictures')}<figcaption>Its detector's "
+            "surest boxes in some test pictures.</figcaption></figure>"
+        )
     text = "".join(figures)
     return f'<h2>What it sees</h2><div class="row">{text}</div>' if text else ""
 

@@ -42,6 +42,7 @@ _MEANING = {
     "ap_medium": "as ap, objects of 32 x 32 to 96 x 96 pixels",
     "ap_large": "as ap, objects above 96 x 96 pixels",
 }
+_EXAMPLES, _BOXES = 6, 5  # pictures, and boxes of each
 _COCO_RESAMPLES = 400  # ten overlaps, four ranges of size and many detections each
 
 
@@ -85,10 +86,8 @@ def detection(bench: DetectionBench, *, model: str) -> list[Result]:
     about["chosen"] = {
         which: {
             "last_loss": notes[which]["last_loss"],
-            "by_class": {
-                name: None if np.isnan(x) else float(x)
-                for name, x in zip(bench.train.things, s.classes, strict=True)
-            },
+            "ap_per_class": [None if np.isnan(x) else float(x) for x in s.classes],
+            "examples": _examples(bench, read, found[which]) if which == "trained" else [],
         }
         for which, s in scored.items()
     }
@@ -121,6 +120,25 @@ def _scored(bench: DetectionBench, truth: list[Boxes], found: list[Found]) -> _S
     return _Scored(value, drawn, class_aps(rankings, "envelope"))
 
 
+def _examples(
+    bench: DetectionBench, read: list[int], found: list[Found | None]
+) -> list[dict[str, Any]]:
+    """The surest boxes of some test pictures, spread evenly over them, for the report to draw."""
+    rows = [read[k] for k in np.unique(np.linspace(0, len(read) - 1, _EXAMPLES).astype(int))]
+    examples = []
+    for i in rows:
+        some = found[i]
+        assert some is not None
+        best = np.argsort(-some.score, kind="stable")[:_BOXES]
+        boxes = [
+            [*(round(float(x), 1) for x in some.corners[k]), round(float(some.score[k]), 3),
+             bench.train.things[some.label[k]]]
+            for k in best
+        ]  # fmt: skip
+        examples.append({"file": str(bench.test.paths[i]), "boxes": boxes})
+    return examples
+
+
 def _drawn(
     bench: DetectionBench, rankings: list[Ranking], form: Form, resamples: int
 ) -> NDArray[np.float64]:
@@ -151,6 +169,7 @@ def _configuration(bench: DetectionBench, model: str, notes: dict[str, Any]) -> 
         "training": s.model_dump(mode="json"),
         "steps": bench.steps,
         "classes": len(bench.train.things),
+        "class_names": bench.train.things,
         "seed": bench.seed,
         "data": {
             name: {"name": source.root, "n": n, "fingerprint": source.fingerprint()}
