@@ -13,7 +13,7 @@ SURFACE = {
     "scan": {"data", "--json"},
     "pretrain": {
         "data", "changes", "--out", "--method", "--recipe", "--backbone", "--epochs", "--minutes",
-        "--init", "--domain", "--log",
+        "--init", "--adapt", "--domain", "--log",
     },
     "evaluate": {
         "run_or_file", "changes", "--data", "--protocol", "--suite", "--k", "--select", "--labels",

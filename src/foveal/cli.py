@@ -82,6 +82,10 @@ def pretrain(
     init: Annotated[
         str | None, typer.Option(help="Weights to start from: a file, a run, timm/NAME.")
     ] = None,
+    adapt: Annotated[
+        bool,
+        typer.Option("--adapt", help="Continue carefully from --init, never to something worse."),
+    ] = False,
     domain: Annotated[
         str | None,
         typer.Option(help="microscopy, radiology or satellite: views as such pictures need them."),
@@ -95,7 +99,7 @@ def pretrain(
 
     trained = run(
         data, out, method=method, recipe=recipe, backbone=backbone, epochs=epochs,
-        minutes=minutes, init=init, domain=domain, log=log, changes=changes or [],
+        minutes=minutes, init=init, adapt=adapt, domain=domain, log=log, changes=changes or [],
         console=_console(),
     )  # fmt: skip
     folder = trained.folder

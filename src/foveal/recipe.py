@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -118,6 +118,24 @@ class Labels(_Frozen):
         return self
 
 
+class Adapt(_Frozen):
+    """How weights that are good already are continued (with ``init``): carefully, never to worse.
+
+    Worse is a lower online kNN than at the start; without labels, half of the effective rank.
+    """
+
+    heads: float = Field(
+        1.0, ge=0, description="epochs in which what is new learns alone, the trunk frozen"
+    )
+    lr: float = Field(0.1, gt=0, description="the trunk's share of the learning rate after that")
+    decay: float = Field(
+        0.75, gt=0, le=1, description="factor on it for layers of every end point further down"
+    )
+    patience: int = Field(
+        3, ge=1, description="looks in a row that find the features worse and end the training"
+    )
+
+
 class Machine(_Frozen):
     """How, not what: may change between a run and its resumption."""
 
@@ -183,6 +201,7 @@ class Recipe(_Frozen):
         description="a first layer for more channels: all read as their mean did; or the first "
         "ones keep their own weights",
     )
+    adapt: Adapt | None = Field(None, description="continue from good weights; None: as from any")
     evaluation: Evaluation = Evaluation()
     cache: Cache = Cache()
     labels: Labels = Labels()
@@ -192,6 +211,8 @@ class Recipe(_Frozen):
     def _one_budget(self) -> Recipe:
         if (self.epochs is None) == (self.minutes is None):
             raise ValueError("give epochs or minutes, one of them")
+        if self.adapt is not None and self.init is None:
+            raise ValueError("adapt continues from good weights: init says which")
         if self.batch % self.accumulate:
             raise ValueError(f"batch={self.batch} does not divide by accumulate={self.accumulate}")
         if self.gradcache and self.accumulate == 1:
@@ -322,6 +343,7 @@ def _dotted(model: type[BaseModel], prefix: str = "") -> list[str]:
     names = []
     for name, info in model.model_fields.items():
         names.append(prefix + name)
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            names += _dotted(info.annotation, f"{prefix}{name}.")
+        for kind in get_args(info.annotation) or (info.annotation,):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                names += _dotted(kind, f"{prefix}{name}.")
     return names

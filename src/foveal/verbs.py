@@ -49,6 +49,7 @@ def pretrain(
     epochs: float | None = None,
     minutes: float | None = None,
     init: str | None = None,
+    adapt: bool = False,
     domain: str | None = None,
     log: str | None = None,
     changes: Mapping[str, Any] | Sequence[str] = (),
@@ -71,6 +72,8 @@ def pretrain(
         epochs: Passes over the data.
         minutes: A time budget instead; the learning-rate schedule ends on time.
         init: Weights to start from: a file, a run folder or ``timm/NAME`` (which may download).
+        adapt: The weights of ``init`` are good already: heads first, then all at low rates, and
+            never to something worse than the start. ``recipe.Adapt`` has the settings.
         domain: ``microscopy``, ``radiology`` or ``satellite``: views as such pictures need them.
         log: ``tensorboard``: metrics also go to ``RUN/tensorboard`` (extra ``tensorboard``).
         changes: Recipe values, nested or as ``["optimiser.lr=0.1"]``.
@@ -85,7 +88,7 @@ def pretrain(
     """
     if not isinstance(changes, Mapping):
         changes = parse_overrides(changes)
-    wish = Wish(method, recipe, backbone, epochs, minutes, init, domain, log, changes)
+    wish = Wish(method, recipe, backbone, epochs, minutes, init, adapt, domain, log, changes)
     trained = train(data, out, wish, console=console, quiet=quiet)
     _hand_over(trained)
     return trained
@@ -106,6 +109,8 @@ def _hand_over(trained: Trained) -> None:
         return
     if trained.outcome is not None and trained.encoder is not None and trained.table is not None:
         about = {"recipe": recipe.to_json(), "version": __version__}
+        if trained.outcome.kept is not None:
+            about["kept"] = trained.outcome.kept
         save_encoder(trained.encoder, folder.backbone_file, about)
         if trained.classifier is not None:
             save_head(trained.classifier, trained.table.source.classes or [], folder.path)

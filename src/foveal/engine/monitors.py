@@ -16,6 +16,7 @@ from foveal.core import rng
 from foveal.core.batch import as_images
 from foveal.data.loader import Table, ordered_views
 from foveal.methods.base import Refreshed
+from foveal.metrics.cka import linear_cka
 from foveal.metrics.clustering import normalised_mutual_information
 from foveal.metrics.health import feature_std, rankme
 from foveal.metrics.knn import knn_accuracy
@@ -56,12 +57,22 @@ class Monitor:
         size, fraction: The centre view.
         seed: Keys which pictures are looked at.
         threads: Loader threads.
+        against_start: Also compare the features with those of the first look.
     """
 
     def __init__(
-        self, table: Table, *, size: int, fraction: float, seed: int, threads: int
+        self,
+        table: Table,
+        *,
+        size: int,
+        fraction: float,
+        seed: int,
+        threads: int,
+        against_start: bool = False,
     ) -> None:
         self.table, self.threads = table, threads
+        self.against_start = against_start
+        self.start: Tensor | None = None
         self.view = center_view(size, fraction)
         every = np.arange(len(table))
         mixed = rng.permute(rng.key(seed, "monitor"), len(table), every)
@@ -86,6 +97,9 @@ class Monitor:
                 "effective_rank": rankme(features),
                 "dimensions": float(features.shape[1]),
             }
+            if self.against_start:
+                self.start = features if self.start is None else self.start
+                found["cka_to_start"] = linear_cka(self.start, features)
             if self.has_probe:
                 found["knn"] = knn_accuracy(
                     self._features(encoder, self.train_rows, device),

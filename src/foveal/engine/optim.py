@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from foveal.core.schedules import batch_scaled, piecewise, warmup_cosine
+from foveal.engine.adapt import adapted_groups
 from foveal.engine.lars import LARS
 from foveal.errors import FovealError
 from foveal.methods.base import Group, Method
@@ -22,6 +23,8 @@ def build_optimisers(method: Method, recipe: Recipe) -> dict[str, torch.optim.Op
     ``set_learning_rates`` reads.
     """
     groups = method.parameter_groups()
+    if recipe.adapt is not None:
+        groups = adapted_groups(groups, method.encoder(), recipe.adapt)
     wanted = {stream.optimiser for stream in method.streams().values()}
     if wanted != set(groups):
         raise FovealError(

@@ -77,6 +77,7 @@ class Wish:
         backbone: A trunk's name.
         epochs, minutes: The budget, one of them.
         init: Weights to start from.
+        adapt: Continue carefully from ``init``, never to something worse.
         domain: A kind of pictures (``foveal.views.domains``), whose views are changed to fit.
         log: Where metrics go beside ``metrics.jsonl``: ``tensorboard``.
         changes: Nested recipe values, from ``key=value``.
@@ -88,6 +89,7 @@ class Wish:
     epochs: float | None = None
     minutes: float | None = None
     init: str | None = None
+    adapt: bool = False
     domain: str | None = None
     log: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -106,6 +108,8 @@ class Wish:
                 asked[name] = getattr(self, name)
         if self.backbone is not None:
             asked["network"] = {"name": self.backbone}
+        if self.adapt:
+            asked["adapt"] = {}
         if self.log is not None:
             asked["machine"] = {"log": [self.log]}
         return asked

@@ -35,6 +35,7 @@ class Outcome:
         seen: Images drawn from the stream that counts epochs.
         seconds: Time over all sessions.
         stopped_by: The signal, if any.
+        kept: Why other weights than the last were kept, if so.
     """
 
     finished: bool
@@ -42,6 +43,7 @@ class Outcome:
     seen: int
     seconds: float
     stopped_by: str | None = None
+    kept: str | None = None
 
 
 class RunFolder:
@@ -65,6 +67,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / "last.pt"
         self.best = self.checkpoints / "best.pt"
+        self.start = self.checkpoints / "start.pt"
         self.backbone_file = self.path / "backbone.safetensors"
         self.results = self.path / "results"
         self.features = self.path / "features"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from foveal.core.cores import Cores
 from foveal.core.progress import Progress
 from foveal.data.badfiles import BadFile, check_bad_share, write_bad_files
 from foveal.data.loader import BadFiles, Loader, Table
+from foveal.engine.adapt import Guard
 from foveal.engine.budget import Budget
 from foveal.engine.build import ForwardOnly, stream_plans
 from foveal.engine.checkpoint import load_checkpoint, save_checkpoint
@@ -104,7 +106,9 @@ class Trainer:
             fraction=recipe.evaluation.fraction,
             seed=recipe.seed,
             threads=self.threads,
+            against_start=recipe.adapt is not None,
         )
+        self.guard = Guard(recipe.adapt, folder)
         self.step = 0
         self.refreshes = 0
         self.best = -math.inf
@@ -149,7 +153,7 @@ class Trainer:
                     if facts := self.method.facts():
                         self.book.log({"kind": "facts", "step": 0, **facts})
                     self._look(loader)
-                while self.step < self.budget.steps:
+                while self.step < self.budget.steps and not self.guard.gave_up:
                     progress = self._progress()
                     if self.method.refresh_due(progress):
                         self._refresh(loader, feature_pass, progress)
@@ -170,6 +174,9 @@ class Trainer:
                 self._save(self.folder.last)
                 if not stopped and not self._crossed(self.recipe.machine.monitor_every):
                     self._look(loader)
+                kept = None if stopped else self.guard.put_back(self.method, self.best)
+                if kept is not None:
+                    self.book.warn(self.step, kept)
             finally:
                 feature_pass.close()
                 self.book.close()
@@ -179,6 +186,7 @@ class Trainer:
             seen=self.step * self.batch,
             seconds=self.budget.used,
             stopped_by=signals.caught if stopped else None,
+            kept=kept,
         )
 
     def _step(self, loader: Loader, progress: Progress, *, stop: bool) -> None:
@@ -294,14 +302,21 @@ class Trainer:
         self._hear(all=True)
         began = time.monotonic()
         found = self.monitor.look(self.method.encoder(), self.method, self.fabric.device)
+        if self.world > 1:
+            # What is decided on it is decided alike.
+            found = self.fabric.broadcast(found)
+        self.guard.see(self._epoch_now(), found)
+        quality = self.guard.quality(found)
         position = {"step": self.step, "epoch": round(self._epoch_now(), 4)}
         knn = found.pop("knn", None)
         self.book.log({"kind": "monitor", **position, **found})
         if knn is not None:
             self.book.log({"kind": "online", **position, "knn": knn})
-            if self.step > 0 and knn > self.best:
-                self.best = knn
-                self._save(self.folder.best)
+        if self.step == 0 and self.recipe.adapt is not None:
+            self._save(self.folder.start, {"features": self.monitor.start})
+        if self.step > 0 and quality is not None and quality > self.best:
+            self.best = quality
+            self._save(self.folder.best)
         if self.step > 0:
             for text in self.book.watch.health(found):
                 self.book.warn(self.step, text)
@@ -329,7 +344,7 @@ class Trainer:
         if time.monotonic() - self._last_checkpoint >= machine.checkpoint_every * 60:
             self._save(self.folder.last)
 
-    def _save(self, path: Any) -> None:
+    def _save(self, path: Path, more: dict[str, Any] | None = None) -> None:
         self._hear(all=True)
         began = time.monotonic()
         if self.rank == 0:
@@ -338,12 +353,13 @@ class Trainer:
                 "steps": self.budget.steps,
                 "refreshes": self.refreshes,
                 "best": self.best,
+                "guard": self.guard.state(),
                 "elapsed": self.budget.used,
                 "checked_bad": self.checked_bad,
                 "method": self.method.state_dict(),
                 "optimisers": {k: o.state_dict() for k, o in self.optimisers.items()},
             }
-            save_checkpoint(path, state)
+            save_checkpoint(path, {**state, **(more or {})})
         self._last_checkpoint = time.monotonic()
         self.budget.exclude(self._last_checkpoint - began)
 
@@ -356,6 +372,9 @@ class Trainer:
             optimiser.load_state_dict(state["optimisers"][name])
         self.step, self.refreshes = state["step"], state["refreshes"]
         self.best, self.checked_bad = state["best"], state["checked_bad"]
+        self.guard.load(state.get("guard", {}))
+        if self.recipe.adapt is not None:
+            self.monitor.start = load_checkpoint(self.folder.start)["features"]
         self.budget = self._new_budget(state["elapsed"], state["steps"])
         if self.rank == 0:
             self.screen.say(f"continuing after step {self.step} of {self.budget.steps}")
