@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from foveal.errors import FovealError
 from foveal.metrics.robustness import (
+    corruption_errors,
     expected_calibration_error,
     mean_corruption_error,
     reconstruction_error,
@@ -16,6 +18,17 @@ def test_golden_corruption_error():
     relative = mean_corruption_error(ERRORS[:1], ALEXNET[:1], clean=0.25, clean_reference=0.45)
     relative_both = mean_corruption_error(ERRORS, ALEXNET, clean=0.25, clean_reference=0.45)
     assert relative == pytest.approx(1.0) and relative_both == pytest.approx(0.8, abs=1e-5)
+
+
+def test_golden_errors_of_each_corruption():
+    assert corruption_errors(ERRORS, ALEXNET) == pytest.approx([0.75, 0.571429], abs=1e-5)
+    again = corruption_errors([ERRORS, ALEXNET], [ALEXNET, ALEXNET])
+    assert again[1] == pytest.approx([1, 1])
+    assert again[0] == pytest.approx([0.75, 0.571429], abs=1e-5)
+    with pytest.raises(FovealError, match="must be"):
+        mean_corruption_error([ERRORS], [ALEXNET])
+    with pytest.raises(FovealError, match="no more errors"):
+        corruption_errors(ERRORS, ALEXNET, clean=0.2, clean_reference=0.95)
 
 
 def test_golden_calibration():

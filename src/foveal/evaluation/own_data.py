@@ -1,4 +1,7 @@
-"""Protocols that open data of their own and have settings: on scenes, on pairs of pictures."""
+"""Protocols that open data of their own and have settings: on scenes, on pairs of pictures, more.
+
+More: corrupted copies of a test set, queries and a gallery.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,12 @@ from pydantic import BaseModel
 
 from foveal.data.scenes import open_boxes, open_scenes
 from foveal.evaluation.asked import Asked
+from foveal.evaluation.corruptions import CorruptionSettings, corruptions
 from foveal.evaluation.dense.bench import DenseBench
 from foveal.evaluation.dense.protocol import TASKS, dense
 from foveal.evaluation.dense.settings import DenseSettings
 from foveal.evaluation.detection.settings import DetectionSettings, detection_settings
+from foveal.evaluation.instances import InstanceSettings, instances
 from foveal.evaluation.matching.protocol import matching
 from foveal.evaluation.matching.settings import MatchingSettings
 from foveal.evaluation.result import Result
@@ -72,6 +77,8 @@ OWN_DATA: dict[str, OwnData] = {
     **{kind: OwnData(partial(_plain, DenseSettings, kind), partial(_dense, kind))
        for kind in TASKS},
     "detection": OwnData(detection_settings, _detection),
+    "corruptions": OwnData(partial(_plain, CorruptionSettings, "corruptions"), corruptions),
+    "instances": OwnData(partial(_plain, InstanceSettings, "instances"), instances),
     "matching": OwnData(partial(_plain, MatchingSettings, "matching"), matching),
 }  # fmt: skip
 """By name."""
