@@ -61,6 +61,21 @@ def test_voc_layout(voc):
     assert np.allclose(normals[12, 16], [0, 0, -1], atol=1e-6) and (normals[0] == 0).all()
 
 
+def test_more_masks_are_learned_from_where_they_are_asked_for(voc):
+    (voc / "SegmentationClassAug").mkdir()
+    (voc / "SegmentationClass" / "p1.png").rename(voc / "SegmentationClassAug" / "p1.png")
+    listed = voc / "ImageSets" / "Segmentation" / "train_aug.txt"
+    with pytest.raises(FovealError, match="train_aug"):
+        open_scenes(voc, "segmentation", train="train_aug")
+    listed.write_text("p0\np1\n")
+    train, val = open_scenes(voc, "segmentation", train="train_aug")
+    assert len(train) == 2 and val.names == ["p2.jpg", "p3.jpg"]
+    assert train.segmentation(1)[4, 5] == 2
+    before = train.fingerprint()
+    Image.fromarray(np.ones((H, W), np.uint8)).save(voc / "SegmentationClassAug" / "p1.png")
+    assert train.fingerprint() != before
+
+
 def test_voc_boxes_count_from_one_with_both_ends_inside(voc):
     found = open_boxes(voc)[0].boxes(1)
     assert found.corners.tolist() == [[3, 2, 13, 9]] and found.label.tolist() == [1]

@@ -26,6 +26,7 @@ from foveal.data.voc import listed_names, voc_splits, voc_years
 from foveal.errors import BadImage, FovealError
 
 VOID = 255
+_MORE = "SegmentationClassAug"
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
@@ -85,8 +86,14 @@ class Annotated(Source, Protocol):
         ...
 
 
-def open_scenes(data: Any, kind: str) -> tuple[Scenes, Scenes]:
+def open_scenes(data: Any, kind: str, *, train: str = "train") -> tuple[Scenes, Scenes]:
     """The training and the test part of pictures with ``segmentation``, ``depth`` or ``normals``.
+
+    Args:
+        data: A folder.
+        kind: What is asked of them.
+        train: The list to learn from, of VOC's layout: with ``train_aug`` the masks of Hariharan et
+            al. (ICCV 2011) in ``SegmentationClassAug`` count where VOC's own have none.
 
     Raises:
         FovealError: A file is missing or wrong; names it and the layout.
@@ -94,11 +101,11 @@ def open_scenes(data: Any, kind: str) -> tuple[Scenes, Scenes]:
     text, folder = _folder(data, kind)
     if is_nyu(folder):
         return open_nyu(text, folder)
-    train, test = _open_voc(text, folder, kind)
-    for part in (train, test):
+    parts = _open_voc(text, folder, kind, train)
+    for part in parts:
         # The first picture speaks for its part: a wrong layout is told before anything is computed.
         getattr(part, kind)(0)
-    return train, test
+    return parts
 
 
 def open_boxes(data: Any, *, channels: int = 3) -> tuple[Annotated, Annotated]:
@@ -139,8 +146,10 @@ class VocScenes(FileSource):
         """See ``Source``: names, sizes and times of change, of the targets too."""
         digest = hashlib.blake2b(super().fingerprint().encode(), digest_size=16)
         for name in self.ids:
-            for kind in ("SegmentationClass", "Depth"):
+            for kind in ("SegmentationClass", _MORE, "Depth"):
                 path = self.folder / kind / f"{name}.png"
+                if kind == _MORE and not path.is_file():
+                    continue
                 stat = path.stat() if path.is_file() else None
                 digest.update(f"{stat and (stat.st_size, stat.st_mtime_ns)}\n".encode())
         digest.update(repr((self.things, self._about)).encode())
@@ -180,6 +189,9 @@ class VocScenes(FileSource):
 
     def _target(self, i: int, folder: str, kind: str) -> Image.Image:
         path = self.folder / folder / f"{self.ids[i]}.png"
+        more = self.folder / _MORE / path.name
+        if folder == "SegmentationClass" and not path.is_file() and more.is_file():
+            path = more
         try:
             image = Image.open(io.BytesIO(read_bytes(path)))
             image.load()
@@ -208,9 +220,9 @@ def _has_pictures(folder: Path, kind: str) -> None:
         )
 
 
-def _open_voc(text: str, folder: Path, kind: str) -> tuple[VocScenes, VocScenes]:
+def _open_voc(text: str, folder: Path, kind: str, train_list: str) -> tuple[VocScenes, VocScenes]:
     _has_pictures(folder, kind)
-    lists = [folder / "ImageSets" / "Segmentation" / f"{part}.txt" for part in ("train", "val")]
+    lists = [folder / "ImageSets" / "Segmentation" / f"{part}.txt" for part in (train_list, "val")]
     ids = [listed_names(path, _LAYOUTS[kind]) for path in lists]
     own = folder / "classes.txt"
     things = list(VOC_CLASSES)

@@ -49,7 +49,7 @@ def own_settings(name: str, changes: Mapping[str, Any] | None) -> BaseModel:
 
 
 def _dense(kind: str, asked: Asked, settings: DenseSettings) -> list[Result]:
-    train, test = open_scenes(asked.data, kind)
+    train, test = open_scenes(asked.data, kind, train=settings.train_list)
     train.channels = test.channels = asked.encoder.channels
     bench = DenseBench(
         asked.encoder, kind, train, test, asked.store, settings, asked.seed, asked.init_seed

@@ -14,6 +14,10 @@ class DenseSettings(BaseModel):
     size: int | None = Field(
         None, gt=0, description="side of the squashed picture; None: the network's, at least 128"
     )
+    train_list: str = Field(
+        "train", description="list of VOC's layout to learn from; train_aug: 10,582 pictures, with "
+        "the masks of SBD in SegmentationClassAug"
+    )  # fmt: skip
     epochs: int = Field(4, gt=0, description="passes; every second one mirrored")
     batch: int = Field(8, gt=0)
     lr: float = Field(1e-3, gt=0, description="AdamW's peak for the head")
