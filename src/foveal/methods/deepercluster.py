@@ -133,9 +133,7 @@ class DeeperCluster(Method):
 
     def sample_groups(self) -> Tensor | None:
         """Fine clusters: each is drawn equally often."""
-        if (self.assignments < 0).any():
-            return None
-        return self.flat()
+        return None if (self.assignments < 0).any() else self.flat()
 
     def flat(self) -> Tensor:
         """The fine cluster of every picture, numbered over all, [N]; below 0: none yet."""
@@ -163,11 +161,8 @@ class DeeperCluster(Method):
         self._draw_heads(progress.refreshes)
         now = self.flat().cpu().numpy()
         log = cluster_log(now, o.coarse * self.fine, before)
-        return Refreshed(
-            [*trained_parameters(self.super_head), self.sub_weight, self.sub_bias],
-            log,
-            {"nmi_labels": now},
-        )
+        redrawn = [*trained_parameters(self.super_head), self.sub_weight, self.sub_bias]
+        return Refreshed(redrawn, log, {"nmi_labels": now})
 
     def trivial_losses(self) -> dict[str, float]:
         """What guessing gives."""
