@@ -78,7 +78,13 @@ class ProgressScreen:
         self.console.print(text, highlight=False)
 
     def step(
-        self, step: int, steps: int, loss: float, speed: float, wait: float, left: float | None
+        self,
+        step: int,
+        steps: int,
+        loss: float,
+        speed: float,
+        wait: float | None,
+        left: float | None,
     ) -> None:
         """The state after a step.
 
@@ -87,16 +93,18 @@ class ProgressScreen:
             steps: Steps planned.
             loss: The last loss.
             speed: Images per second.
-            wait: Share of the time spent waiting for data.
+            wait: Share of the time spent waiting for data, or None where it is not measured.
             left: Seconds left, or None while unknown.
         """
         remaining = "" if left is None else f" · {_duration(left)} left"
-        waiting = f"data wait {wait:.0%}" + (
-            " (the disk or the views are too slow)" if wait > 0.3 else ""
-        )
+        waiting = ""
+        if wait is not None:
+            slow = " (the disk or the views are too slow)" if wait > 0.3 else ""
+            waiting = f" · data wait {wait:.0%}{slow}"
         planned = "?" if steps >= 1_000_000_000 else f"{steps:,}"
+        digits = 0 if speed >= 10 else 1
         text = (
-            f"step {step:,}/{planned} · loss {loss:.4f} · {speed:,.0f} images/s · "
+            f"step {step:,}/{planned} · loss {loss:.4f} · {speed:,.{digits}f} images/s"
             f"{waiting}{remaining}"
         )
         if self._bar is not None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Console
+
 from foveal.backbones.encoder import Encoder
+from foveal.engine.screen import ProgressScreen
 from foveal.evaluation.features import Store
 
 
@@ -20,6 +23,8 @@ class Asked:
         seed: Of everything drawn, and of the bootstrap.
         init_seed: Of the random initialisation.
         model: What the user calls the encoder.
+        console: Where progress is shown; None is standard error.
+        quiet: Show nothing.
     """
 
     encoder: Encoder
@@ -28,3 +33,9 @@ class Asked:
     seed: int = 0
     init_seed: int = 0
     model: str = "encoder"
+    console: Console | None = None
+    quiet: bool = True
+
+    def screen(self) -> ProgressScreen:
+        """Shows how training goes."""
+        return ProgressScreen(self.console, quiet=self.quiet)

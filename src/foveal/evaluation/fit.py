@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from foveal.engine.optim import build_optimiser, learning_rate, set_learning_rates
+from foveal.engine.screen import Meter, ProgressScreen
 from foveal.errors import FovealError
 from foveal.methods.base import Group
 from foveal.recipe import Optimiser, Schedule
@@ -24,6 +25,8 @@ def fit(
     steps: int,
     *,
     clip: float | None = None,
+    screen: ProgressScreen | None = None,
+    batch: int = 1,
 ) -> float:
     """Steps once for every loss.
 
@@ -34,16 +37,18 @@ def fit(
         schedule: Warm-up and milestones count steps.
         steps: Losses to come.
         clip: Largest global gradient norm.
+        screen: Told how it goes.
+        batch: Pictures a step.
 
     Returns:
-        The last loss that was looked at.
+        The last loss.
 
     Raises:
         FovealError: A loss is no longer a number.
     """
     weights = build_optimiser(groups, optimiser)
     trained = [p for group in groups for p in group.parameters]
-    seen = math.nan
+    seen, meter = math.nan, Meter(batch)
     for step, loss in enumerate(losses):
         # Counted from 1, so that the first step does something and so does the last.
         rate = learning_rate(schedule, optimiser.lr, step + 1, steps + 1, 1)
@@ -53,6 +58,7 @@ def fit(
         if clip is not None:
             torch.nn.utils.clip_grad_norm_(trained, clip, foreach=True)
         weights.step()
+        meter.add(0.0)
         if step % _READ_EVERY == 0 or step + 1 == steps:
             seen = float(loss.detach())
             if not math.isfinite(seen):
@@ -60,4 +66,7 @@ def fit(
                     f"the loss became {seen} at step {step}",
                     hint="a smaller learning rate: a third of it",
                 )
+            if screen is not None:
+                left = (steps - step - 1) * batch / meter.speed
+                screen.step(step + 1, steps, seen, meter.speed, None, left)
     return seen

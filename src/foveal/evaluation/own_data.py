@@ -51,10 +51,12 @@ def own_settings(name: str, changes: Mapping[str, Any] | None) -> BaseModel:
 def _dense(kind: str, asked: Asked, settings: DenseSettings) -> list[Result]:
     train, test = open_scenes(asked.data, kind, train=settings.train_list)
     train.channels = test.channels = asked.encoder.channels
-    bench = DenseBench(
-        asked.encoder, kind, train, test, asked.store, settings, asked.seed, asked.init_seed
-    )
-    return dense(bench, model=asked.model)
+    with asked.screen() as screen:
+        bench = DenseBench(
+            asked.encoder, kind, train, test, asked.store, settings, asked.seed, asked.init_seed,
+            screen,
+        )  # fmt: skip
+        return dense(bench, model=asked.model)
 
 
 def _detection(asked: Asked, settings: DetectionSettings) -> list[Result]:
@@ -63,10 +65,11 @@ def _detection(asked: Asked, settings: DetectionSettings) -> list[Result]:
     from foveal.evaluation.detection.protocol import detection
 
     pictures = open_boxes(asked.data, channels=asked.encoder.channels)
-    bench = DetectionBench(
-        asked.encoder, *pictures, asked.store, settings, asked.seed, asked.init_seed
-    )
-    return detection(bench, model=asked.model)
+    with asked.screen() as screen:
+        bench = DetectionBench(
+            asked.encoder, *pictures, asked.store, settings, asked.seed, asked.init_seed, screen
+        )
+        return detection(bench, model=asked.model)
 
 
 def _plain(model: type[BaseModel], name: str, changes: Mapping[str, Any]) -> BaseModel:

@@ -106,7 +106,7 @@ def evaluate(
                 check_fits(name, bench)
         for name in names:
             if name in settings:
-                asked = Asked(encoder, data, store, seed, init_seed, model)
+                asked = Asked(encoder, data, store, seed, init_seed, model, console, quiet)
                 found = OWN_DATA[name].run(asked, settings[name])
             else:
                 found = steps[name](bench)

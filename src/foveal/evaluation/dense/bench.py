@@ -22,6 +22,7 @@ from foveal.backbones.encoder import Encoder
 from foveal.core import rng
 from foveal.core.batch import as_images
 from foveal.data.scenes import Scenes
+from foveal.engine.screen import ProgressScreen
 from foveal.errors import FovealError
 from foveal.evaluation.baselines import random_init
 from foveal.evaluation.dense.feeds import Feed, FrozenFeed, TunedFeed
@@ -56,6 +57,7 @@ class DenseBench:
         settings: Of the head.
         seed: Of heads, orders and bootstrap.
         init_seed: Of the random initialisation.
+        screen: Told how training goes.
     """
 
     encoder: Encoder
@@ -66,6 +68,7 @@ class DenseBench:
     settings: DenseSettings
     seed: int = 0
     init_seed: int = 0
+    screen: ProgressScreen | None = None
 
     @property
     def size(self) -> int:
@@ -208,7 +211,7 @@ class DenseBench:
                     yield x, torch.from_numpy(targets[epoch % 2][rows]).to(device)
 
         steps = settings.epochs * -(-len(feed.rows) // settings.batch)
-        fit_head(head, batches(), task.loss, settings, steps, feed.parameters)
+        fit_head(head, batches(), task.loss, settings, steps, feed.parameters, screen=self.screen)
         return head
 
     def _measure(self, i: int, head: DenseHead, x: Tensor) -> NDArray[np.float64]:

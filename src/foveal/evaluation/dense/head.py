@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foveal.core import rng
+from foveal.engine.screen import ProgressScreen
 from foveal.evaluation.dense.settings import DenseSettings
 from foveal.evaluation.fit import fit
 from foveal.methods.base import Group
@@ -57,6 +58,8 @@ def fit_head(
     settings: DenseSettings,
     steps: int,
     body: Sequence[nn.Parameter] = (),
+    *,
+    screen: ProgressScreen | None = None,
 ) -> None:
     """Trains a head by AdamW, warmed up over a tenth of the steps, then along a cosine to 0.
 
@@ -67,6 +70,7 @@ def fit_head(
         settings: Learning rates.
         steps: In all.
         body: Parameters of the network, where it is trained too.
+        screen: Told how it goes.
     """
     optimiser = Optimiser(name="adamw", lr=settings.lr, scaling="none", weight_decay=_WEIGHT_DECAY)
     schedule = Schedule(name="cosine", warmup=max(1, round(_WARMUP * steps)))
@@ -75,7 +79,7 @@ def fit_head(
         groups.append(Group(list(body), lr=settings.body_lr / settings.lr))
     head.train()
     losses = (loss(head(x, (int(t.shape[1]), int(t.shape[2]))), t) for x, t in batches)
-    fit(losses, groups, optimiser, schedule, steps)
+    fit(losses, groups, optimiser, schedule, steps, screen=screen, batch=settings.batch)
     head.eval()
 
 

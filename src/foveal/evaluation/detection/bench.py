@@ -23,6 +23,7 @@ from foveal.core import rng
 from foveal.core.batch import as_images
 from foveal.data.boxes import Boxes
 from foveal.data.scenes import Annotated
+from foveal.engine.screen import ProgressScreen
 from foveal.errors import BadImage, FovealError
 from foveal.evaluation.baselines import random_init
 from foveal.evaluation.detection.detector import Detector, Target, build_detector
@@ -47,6 +48,7 @@ class DetectionBench:
         settings: Of the detector.
         seed: Of new layers, orders and bootstrap.
         init_seed: Of the random initialisation.
+        screen: Told how training goes.
     """
 
     encoder: Encoder
@@ -56,6 +58,7 @@ class DetectionBench:
     settings: DetectionSettings
     seed: int = 0
     init_seed: int = 0
+    screen: ProgressScreen | None = None
 
     @cached_property
     def size(self) -> int:
@@ -139,7 +142,7 @@ class DetectionBench:
         unread: set[int] = set()
         last = fit(
             self._losses(detector, unread, threads), detector.groups(), s.optimiser, s.schedule,
-            self.steps, clip=s.clip,
+            self.steps, clip=s.clip, screen=self.screen, batch=s.batch,
         )  # fmt: skip
         names = [self.train.name(i) for i in sorted(unread)]
         return detector.eval(), {"head": detector.head, "last_loss": round(last, 4), "train": names}

@@ -73,7 +73,9 @@ class Body(nn.Module):
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         """[B, C, H, W] in [0, 1] -> maps by the number of their level."""
         with torch.set_grad_enabled(self.tuned and torch.is_grad_enabled()):
-            found = self.encoder.until(images, self.ends)
+            found = self.encoder.until(
+                images.contiguous(memory_format=torch.channels_last), self.ends
+            )
         maps = OrderedDict(
             (str(i), scale(found[name]))
             for i, (name, scale) in enumerate(zip(self.ends, self.scales, strict=True))
