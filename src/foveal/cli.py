@@ -123,11 +123,12 @@ def pretrain(
 def evaluate(
     run_or_file: RunArgument,
     data: Annotated[
-        str,
+        list[str],
         typer.Option(
             "--data",
             metavar="LABELLED",
-            help="Class folders, train/ and test/, VOC's or COCO's layout; scenes; pictures.",
+            help="Class folders, train/ and test/, VOC's or COCO's layout; scenes; pictures. A "
+            "suite takes several --data.",
         ),
     ],
     changes: Annotated[
@@ -156,7 +157,7 @@ def evaluate(
     ] = None,
     tuning: Annotated[
         str | None,
-        typer.Option(help="How to fine-tune: small (if not said), vissl, simclr, deepercluster."),
+        typer.Option(help="How to fine-tune: small (if not said), simclr, rotnet, ..."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of splits, baselines and intervals.")] = 0,
     finetune: Annotated[
@@ -168,9 +169,12 @@ def evaluate(
     from foveal.evaluation.result import table
     from foveal.verbs import evaluate as run
 
+    if suite is None and len(data) > 1:
+        raise FovealError(f"{len(data)} data sets and one can be measured on", hint="--suite doom")
     results = run(
-        run_or_file, data, protocols=protocol and _names(protocol), suite=suite, k=k, seed=seed,
-        select=select, labels=labels and _names(labels), tuning=tuning,
+        run_or_file, data[0] if len(data) == 1 else data,
+        protocols=protocol and _names(protocol), suite=suite, k=k, seed=seed, select=select,
+        labels=labels and _names(labels), tuning=tuning,
         changes=[*(changes or []), *(["finetune=true"] if finetune else [])],
         console=_console(), quiet=False,
     )  # fmt: skip

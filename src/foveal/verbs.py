@@ -151,7 +151,9 @@ def evaluate(
             measure every pixel.
         protocols: Any of ``foveal.evaluation.protocols.PROTOCOLS`` and
             ``foveal.evaluation.own_data.OWN_DATA``; None: kNN, linear and health.
-        suite: Instead, a list of them by name, of ``foveal.evaluation.suites.SUITES``.
+        suite: Instead, a list of them by name, of ``foveal.evaluation.suites.SUITES``. ``data``
+            may then be a list of data sets, or a Doom world, and each protocol is asked of every
+            one that holds what it needs.
         seed: Of the random initialisation where the file does not say, of splits and intervals.
         k: Neighbours of kNN.
         select: What ``svm_lowshot`` chooses its costs on: training pictures (``cv``), or the test
@@ -168,6 +170,7 @@ def evaluate(
         One result per protocol and metric; also written to ``RUN/results``, and into the report.
     """
     from foveal.evaluation.run import evaluate as run_protocols
+    from foveal.evaluation.run_suite import evaluate_suite
     from foveal.evaluation.suites import Suite, get_suite
     from foveal.report.page import write_report
 
@@ -178,11 +181,16 @@ def evaluate(
             "a suite is a list of protocols: give one of the two", hint="--suite doom"
         )
     chosen = Suite() if suite is None else get_suite(suite)
-    results = run_protocols(
-        run_or_file, data, protocols=protocols or chosen.protocols, seed=seed, k=k, select=select,
-        labels=labels or chosen.labels, tuning=tuning or chosen.tuning, changes=changes,
-        console=console, quiet=quiet,
-    )  # fmt: skip
+    options: dict[str, Any] = {
+        "seed": seed, "k": k, "select": select, "labels": labels or chosen.labels,
+        "tuning": tuning or chosen.tuning, "changes": changes, "console": console, "quiet": quiet,
+    }  # fmt: skip
+    if suite is None:
+        results = run_protocols(
+            run_or_file, data, protocols=protocols or chosen.protocols, **options
+        )
+    else:
+        results = evaluate_suite(run_or_file, data, chosen, **options)
     if not isinstance(run_or_file, Encoder) and (Path(run_or_file) / "recipe.json").is_file():
         write_report(run_or_file)
     return results

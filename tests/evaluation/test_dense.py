@@ -160,7 +160,7 @@ def test_an_unreadable_picture_is_left_out_and_named(tmp_path, encoder):
 def test_wrong_settings_are_named(scenes, encoder):
     with pytest.raises(FovealError, match="epoch"):
         own_settings("depth", {"epoch": 3})
-    with pytest.raises(FovealError, match="knn have no settings"):
+    with pytest.raises(FovealError, match="knn has no setting 'finetune'"):
         evaluate(encoder, scenes, protocols=["knn"], changes={"finetune": True})
     with pytest.raises(FovealError) as caught:
         evaluate(encoder, scenes, protocols=["segmentatio"])

@@ -144,7 +144,7 @@ def test_oracle_takes_the_best_on_the_test_pictures_and_says_so(data):
 def test_a_layer_or_a_setting_that_is_not_there(data):
     with pytest.raises(FovealError, match="no end point 'stage9'"):
         evaluate(_encoder(), data, protocols=["endpoints"], changes={"ends": "stage9"})
-    with pytest.raises(FovealError, match="have no settings"):
+    with pytest.raises(FovealError, match="endpoints has no setting 'poool'"):
         evaluate(_encoder(), data, protocols=["endpoints"], changes={"poool": "max"})
     with pytest.raises(FovealError, match="pool"):
         evaluate(_encoder(), data, protocols=["endpoints"], changes={"pool": "median"})

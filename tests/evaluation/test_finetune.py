@@ -164,7 +164,7 @@ def test_values_reach_the_recipe_by_name_and_only_where_something_trains(data):
     )
     trained = found[0].configuration["chosen"]["trained"]
     assert (trained["steps"], trained["optimiser"]["name"], trained["batch"]) == (3, "sgd", 32)
-    with pytest.raises(FovealError, match="knn have no settings") as error:
+    with pytest.raises(FovealError, match="knn has no setting 'epochs'") as error:
         evaluate(_encoder(), data, protocols=["knn"], changes={"epochs": 1})
     assert "finetune" in error.value.hint
 

@@ -284,7 +284,7 @@ def test_what_is_missing_or_wrong_is_named(tmp_path, folder):
     blank = np.full((2, 64, 64, 3), 90, np.uint8)
     with pytest.raises(FovealError, match="no picture has a region"):
         evaluate(make_encoder(), blank, protocols=["matching"], changes=SMALL)
-    with pytest.raises(FovealError, match="matching has no 'ends'"):
+    with pytest.raises(FovealError, match="matching has no setting 'ends'"):
         evaluate(make_encoder(), folder, protocols=["matching"], changes={"ends": "stem"})
 
 

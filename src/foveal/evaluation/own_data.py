@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from foveal.data.corrupted import open_corrupted
+from foveal.data.instances import open_instances
 from foveal.data.scenes import open_boxes, open_scenes
+from foveal.data.splits import load_splits
 from foveal.evaluation.asked import Asked
 from foveal.evaluation.corruptions import CorruptionSettings, corruptions
 from foveal.evaluation.dense.bench import DenseBench
@@ -21,6 +25,7 @@ from foveal.evaluation.dense.settings import DenseSettings
 from foveal.evaluation.detection.settings import DetectionSettings, detection_settings
 from foveal.evaluation.instances import InstanceSettings, instances
 from foveal.evaluation.matching.protocol import matching
+from foveal.evaluation.matching.scenes import open_sequences
 from foveal.evaluation.matching.settings import MatchingSettings
 from foveal.evaluation.result import Result
 from foveal.recipe import validated
@@ -31,12 +36,19 @@ class OwnData:
     """A protocol.
 
     Attributes:
+        model: Its settings.
         settings: Makes them from what is changed by ``key=value``; raises what is none of them.
+        opens: Opens data as the protocol does, with these channels; raises where they are not what
+            it reads.
         run: Called with what is asked and these settings.
+        keys: What may be changed beside the fields of ``model``.
     """
 
+    model: type[BaseModel]
     settings: Callable[[Mapping[str, Any]], BaseModel]
+    opens: Callable[[Any, int], Any]
     run: Callable[[Asked, Any], list[Result]]
+    keys: tuple[str, ...] = ()
 
 
 def own_settings(name: str, changes: Mapping[str, Any] | None) -> BaseModel:
@@ -76,12 +88,36 @@ def _plain(model: type[BaseModel], name: str, changes: Mapping[str, Any]) -> Bas
     return validated(model, changes, name)
 
 
+def _opens_scenes(kind: str, data: Any, channels: int) -> None:
+    open_scenes(data, kind)
+
+
+def _opens_boxes(data: Any, channels: int) -> None:
+    open_boxes(data, channels=channels)
+
+
+def _opens_corruptions(data: Any, channels: int) -> None:
+    _, clean = load_splits(data, channels=channels)
+    open_corrupted(data, clean)
+
+
+def _opens_pairs(data: Any, channels: int) -> None:
+    """Sequences, or pictures large enough for regions: those of scenes, not of single objects."""
+    if not (isinstance(data, str | Path) and open_sequences(Path(data).expanduser())):
+        open_boxes(data, channels=channels)
+
+
 OWN_DATA: dict[str, OwnData] = {
-    **{kind: OwnData(partial(_plain, DenseSettings, kind), partial(_dense, kind))
+    **{kind: OwnData(DenseSettings, partial(_plain, DenseSettings, kind),
+                     partial(_opens_scenes, kind), partial(_dense, kind))
        for kind in TASKS},
-    "detection": OwnData(detection_settings, _detection),
-    "corruptions": OwnData(partial(_plain, CorruptionSettings, "corruptions"), corruptions),
-    "instances": OwnData(partial(_plain, InstanceSettings, "instances"), instances),
-    "matching": OwnData(partial(_plain, MatchingSettings, "matching"), matching),
+    "detection": OwnData(DetectionSettings, detection_settings, _opens_boxes, _detection,
+                         ("recipe",)),
+    "corruptions": OwnData(CorruptionSettings, partial(_plain, CorruptionSettings, "corruptions"),
+                           _opens_corruptions, corruptions),
+    "instances": OwnData(InstanceSettings, partial(_plain, InstanceSettings, "instances"),
+                         open_instances, instances),
+    "matching": OwnData(MatchingSettings, partial(_plain, MatchingSettings, "matching"),
+                        _opens_pairs, matching),
 }  # fmt: skip
 """By name."""

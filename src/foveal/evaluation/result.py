@@ -123,18 +123,34 @@ def metric_words(metric: str) -> str:
 
 
 def table(results: Sequence[Result]) -> RenderableType:
-    """Trained, random initialisation and raw pixels side by side; health figures below."""
+    """Trained, random initialisation and raw pixels side by side; health figures below.
+
+    One table for every kind of baseline and every test part.
+    """
     figures = [r for r in results if not r.baselines]
+    sets = {_test_part(r): r for r in reversed(results)}
     parts: list[RenderableType] = []
-    for alike in dict.fromkeys((r.others, r.items) for r in results if r.baselines):
-        some = [r for r in results if r.baselines and (r.others, r.items) == alike]
-        parts += [*([Text("")] if parts else []), _accuracy_table(some), _notes(some)]
+    for kind in dict.fromkeys(_kind(r) for r in results if r.baselines):
+        some = [r for r in results if r.baselines and _kind(r) == kind]
+        name = _test_part(some[0]) if len(sets) > 1 else ""
+        parts += [*([Text("")] if parts else []), _accuracy_table(some), _notes(some, name)]
     if figures:
         parts += [Text(""), _health_table(figures)]
-    unreadable = _unreadable(results)
-    if unreadable:
-        parts.append(Text(unreadable, style="yellow"))
+    for r in sets.values():
+        unreadable = _unreadable(r)
+        if unreadable:
+            parts.append(Text(unreadable, style="yellow"))
     return Group(*parts)
+
+
+def _kind(r: Result) -> tuple[tuple[str, ...], str, str]:
+    """What stands beside it, and what it was measured on."""
+    return r.others, r.items, _test_part(r)
+
+
+def _test_part(r: Result) -> str:
+    """Its name, where the result says."""
+    return str(r.configuration.get("data", {}).get("test", {}).get("name", ""))
 
 
 def _accuracy_table(results: Sequence[Result]) -> Table:
@@ -207,16 +223,16 @@ def difference_text(
     return text
 
 
-def _notes(results: Sequence[Result]) -> Text:
+def _notes(results: Sequence[Result], name: str) -> Text:
     first = results[0]
     shares = all(r.unit == "share" for r in results)
     shown = "" if shares else "shares in "
-    line = f"{shown}% of {first.counted}; [95 % interval over {first.items}]"
+    line = f"{shown}% of {first.counted}{name and f' ({name})'}; [95 % interval over {first.items}]"
     return Text(line, style="dim")
 
 
-def _unreadable(results: Sequence[Result]) -> str:
-    counts = results[0].configuration.get("unreadable", {}) if results else {}
+def _unreadable(result: Result) -> str:
+    counts = result.configuration.get("unreadable", {})
     total = counts.get("train", 0) + counts.get("test", 0)
     if not total:
         return ""

@@ -16,6 +16,7 @@ from foveal.engine.runfolder import RunFolder
 from foveal.errors import FovealError
 from foveal.evaluation.asked import Asked
 from foveal.evaluation.bench import Bench
+from foveal.evaluation.changes import changes_of
 from foveal.evaluation.features import Store, on_accelerator
 from foveal.evaluation.finetune import parse_labels
 from foveal.evaluation.own_data import OWN_DATA, own_settings
@@ -64,7 +65,7 @@ def evaluate(
         labels: See ``parse_labels``.
         tuning: How networks are fine-tuned: a recipe or its name.
         changes: Settings of the protocols that train: values of the recipe of that name, and of
-            those on scenes, e.g. ``{"finetune": True, "epochs": 8}``.
+            those on scenes, e.g. ``{"finetune": True, "epochs": 8}``; each takes what it knows.
         console: Where the progress of fine-tuning is shown; None is standard error.
         quiet: Show nothing.
 
@@ -76,17 +77,11 @@ def evaluate(
         raise FovealError(f"select={select!r}: what costs are chosen on", hint="cv or oracle")
     names = list(dict.fromkeys(protocols))
     steps = {name: get_protocol(name) for name in names if name not in OWN_DATA}
-    of_probes, changes = _parted(dict(changes or {}), steps)
-    settings = {name: own_settings(name, changes) for name in names if name in OWN_DATA}
-    tuned = any(name in TUNED for name in names)
-    if changes and not settings and not tuned:
-        raise FovealError(
-            f"{', '.join(names)} have no settings ({', '.join(changes)})",
-            hint=f"these have: {', '.join([*TUNED, *OWN_DATA])}; probes have "
-            f"{', '.join(ProbeSettings.model_fields)}",
-        )
+    own = changes_of(names, changes)
+    settings = {name: own_settings(name, own[name]) for name in names if name in OWN_DATA}
+    of_probes = next((own[name] for name in steps if name not in TUNED), {})
     if not isinstance(tuning, Tuning):
-        tuning = get_tuning(tuning, changes if tuned else None)
+        tuning = get_tuning(tuning, next((own[name] for name in names if name in TUNED), None))
     subsets = parse_labels([str(value) for value in labels], seed)
     folder = run_of(run_or_file)
     kept = None if isinstance(run_or_file, Encoder) else results_folder(run_or_file)
@@ -100,7 +95,7 @@ def evaluate(
             bench = Bench(
                 encoder, train, test, store, seed=seed, init_seed=init_seed, k=k, select=select,
                 model=model, labels=subsets, tuning=tuning, results=kept, console=console,
-                quiet=quiet, settings=of_probes,
+                quiet=quiet, settings=validated(ProbeSettings, of_probes, "a probe"),
             )  # fmt: skip
             for name in steps:
                 check_fits(name, bench)
@@ -115,20 +110,6 @@ def evaluate(
                     _keep(kept / f"{protocol}.json", list(some))
             results += found
     return results
-
-
-def _parted(
-    changes: dict[str, Any], steps: Mapping[str, Any]
-) -> tuple[ProbeSettings, dict[str, Any]]:
-    """The settings of the probes among the changes, and the others."""
-    own = {key: value for key, value in changes.items() if key in ProbeSettings.model_fields}
-    if own and not steps:
-        raise FovealError(
-            f"{', '.join(own)}: a setting of protocols on labelled pictures, and there is none",
-            hint="--protocol linear,endpoints",
-        )
-    others = {key: value for key, value in changes.items() if key not in own}
-    return validated(ProbeSettings, own, "a probe"), others
 
 
 def encoder_of(run_or_file: str | Path | Encoder) -> Encoder:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from foveal.errors import FovealError
 from foveal.recipe import nearest
@@ -19,21 +21,24 @@ class Suite:
         protocols: In the order they are run, the quick ones first.
         labels: Of ``fewlabels``.
         tuning: How networks are fine-tuned.
+        changes: Settings of the protocols.
         about: Whose protocols they are, and what of theirs is not among them.
     """
 
     protocols: tuple[str, ...] = DEFAULT
     labels: tuple[str, ...] = LABELS
     tuning: str = "small"
+    changes: Mapping[str, Any] = field(default_factory=dict)
     about: str = ""
 
 
 SUITES = {
     "goyal": Suite(
-        ("svm", "svm_lowshot", "sgd"),
-        about="Goyal et al., ICCV 2019: SVMs on frozen features, low-shot too, and linear "
-        "classifiers by SGD. Normals and detection need scenes: --protocol normals,detection. "
-        "Navigation is not here.",
+        ("svm", "svm_lowshot", "sgd", "endpoints", "detection", "normals", "finetune"),
+        about="Goyal et al., ICCV 2019: SVMs on frozen features, low-shot too (VOC, COCO, Places); "
+        "detection and surface normals with the body frozen; linear classifiers on every end "
+        "point and fine-tuning, their legacy tasks.",
+        changes={"pool": "goyal"},
     ),
     "simclr": Suite(
         ("linear", "sgd", "fewlabels", "finetune"),
@@ -41,10 +46,11 @@ SUITES = {
         "of the labels, and transfer by fine-tuning. At the paper's scale: --tuning simclr.",
     ),
     "doom": Suite(
-        ("knn", "linear", "ridge", "sgd", "svm", "svm_lowshot", "retrieval", "episodes",
-         "clusters", "health", "fewlabels", "finetune"),
-        about="Everything that can be measured on pictures of one class each, but for what trains "
-        "once a layer (retrain_after, finetune_after).",
+        ("knn", "linear", "ridge", "sgd", "endpoints", "tencrop", "mlp", "mlp_rotnet", "svm",
+         "svm_lowshot", "retrieval", "episodes", "clusters", "health", "fewlabels", "finetune",
+         "segmentation", "depth", "normals", "detection", "matching"),
+        about="Everything the Doom world has labels for, but for what trains once a layer "
+        "(retrain_after, finetune_after).",
     ),
 }  # fmt: skip
 

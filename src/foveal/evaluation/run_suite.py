@@ -1,0 +1,110 @@
+"""The verb ``evaluate`` over a suite: each protocol on every data set that it can be asked of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foveal.backbones.encoder import Encoder
+from foveal.data.boxes import MarkedSource
+from foveal.data.splits import load_splits
+from foveal.engine.screen import ProgressScreen
+from foveal.errors import FovealError
+from foveal.evaluation.changes import KEYS, changes_of
+from foveal.evaluation.own_data import OWN_DATA
+from foveal.evaluation.protocols import SEVERAL
+from foveal.evaluation.result import Result
+from foveal.evaluation.run import encoder_of, evaluate
+from foveal.evaluation.suites import Suite
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_WORLD = ("objects", "scenes")  # parts of what `foveal data doom` writes
+
+
+def evaluate_suite(
+    run_or_file: str | Path | Encoder,
+    data: Any,
+    suite: Suite,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    console: Console | None = None,
+    quiet: bool = True,
+    **options: Any,
+) -> list[Result]:
+    """Runs every protocol of a suite on every data set that holds what it asks for.
+
+    What no data set can serve is said, with the reason, and left out.
+
+    Args:
+        run_or_file: See ``foveal.evaluation.run.evaluate``.
+        data: A data set or a list of them; of a Doom world ``objects`` and ``scenes``.
+        suite: What is asked.
+        changes: Settings; each protocol takes those it has.
+        console: Where progress is shown; None is standard error.
+        quiet: Show nothing.
+        **options: Of ``evaluate``.
+
+    Raises:
+        FovealError: A data set serves none of the protocols; says what is wrong with it.
+    """
+    sets = data_sets(data)
+    channels = encoder_of(run_or_file).channels
+    fitting: list[list[str]] = []
+    missing: dict[str, str] = {}
+    for each in sets:
+        reasons = {name: why_not(name, each, channels) for name in suite.protocols}
+        fitting.append([name for name, reason in reasons.items() if reason is None])
+        missing |= {name: str(reason) for name, reason in reasons.items() if reason is not None}
+        if not fitting[-1]:
+            raise FovealError(
+                f"{each} serves none of the suite's protocols: {next(iter(reasons.values()))}",
+                hint="foveal evaluate --protocol NAME says what one of them needs",
+            )
+    served = [name for name in suite.protocols if any(name in some for some in fitting)]
+    preset = {k: v for k, v in suite.changes.items() if any(k in KEYS[name] for name in served)}
+    own = changes_of(served, {**preset, **(changes or {})})
+    with ProgressScreen(console, quiet=quiet) as screen:
+        for name in suite.protocols:
+            if name not in served:
+                screen.say(f"left out: {name} ({missing[name]})")
+    results = []
+    for each, names in zip(sets, fitting, strict=True):
+        given = {key: value for name in names for key, value in own[name].items()}
+        results += evaluate(
+            run_or_file, each, protocols=names, changes=given, console=console, quiet=quiet,
+            **options,
+        )  # fmt: skip
+    return results
+
+
+def data_sets(data: Any) -> list[Any]:
+    """The data sets that are meant: several in a list, a Doom world's parts, or one."""
+    several = isinstance(data, Sequence) and not isinstance(data, str | bytes)
+    found: list[Any] = []
+    for each in data if several else [data]:
+        parts = [Path(each).expanduser() / name for name in _WORLD] if _is_path(each) else []
+        parts = [part for part in parts if part.is_dir()]
+        own = _is_path(each) and (Path(each).expanduser() / "train").is_dir()
+        found += [str(part) for part in parts] if parts and not own else [each]
+    return found
+
+
+def why_not(name: str, data: Any, channels: int) -> str | None:
+    """What keeps a protocol from being asked of a data set; None: nothing."""
+    try:
+        if name in OWN_DATA:
+            OWN_DATA[name].opens(data, channels)
+            return None
+        train, _ = load_splits(data, channels=channels)
+    except FovealError as error:
+        return str(error)
+    if isinstance(train, MarkedSource) and name not in SEVERAL:
+        return f"{train.root} may hold several classes a picture"
+    return None
+
+
+def _is_path(data: Any) -> bool:
+    return isinstance(data, str | Path)
