@@ -23,6 +23,7 @@ LAYERS = [
     {"engine"},
     {"exporting"},
     {"evaluation", "benchmarks"},
+    {"studies"},
     {"report"},
     {"verbs"},
     {"cli"},

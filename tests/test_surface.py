@@ -24,6 +24,11 @@ SURFACE = {
     "search": {"run_or_file", "query", "--data", "--top", "--out", "--json"},
     "predict": {"run", "--data", "--out", "--crops", "--turns"},
     "export": {"run_or_file", "--format", "--out"},
+    "study": {
+        "kind", "data", "changes", "--out", "--method", "--backbone", "--width", "--sizes",
+        "--axis", "--seeds", "--recipe", "--epochs", "--equal", "--labelled", "--measure",
+        "--dry-run", "--json",
+    },
     "recipes": {"name", "--json"},
     "bench data": {"data", "--size", "--json"},
     "data doom": {"out", "--what", "--size", "--seed"},
@@ -75,5 +80,6 @@ def test_the_shell_and_python_have_the_same_verbs():
         "make_doom",
         "make_motion",
         "search",
+        "study",
     ):
         assert inspect.isfunction(getattr(foveal, verb)), verb

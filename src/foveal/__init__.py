@@ -38,6 +38,7 @@ __all__ = [
     "pretrain",
     "scan",
     "search",
+    "study",
 ]
 
 _HOMES = {
@@ -55,6 +56,7 @@ _HOMES = {
     "pretrain": "foveal.verbs",
     "scan": "foveal.verbs",
     "search": "foveal.verbs",
+    "study": "foveal.verbs",
 }
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
         pretrain,
         scan,
         search,
+        study,
     )
 
 

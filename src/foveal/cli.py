@@ -205,6 +205,63 @@ def compare(
 
 
 @app.command()
+def study(
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="data-scaling, architectures or hardness.")
+    ],
+    data: DataArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="STUDY", help="The study's folder.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Recipe values of all runs."),
+    ] = None,
+    method: Annotated[str, typer.Option(help="Comma-separated methods.")] = "",
+    backbone: Annotated[str, typer.Option(help="Comma-separated trunks.")] = "",
+    width: Annotated[str, typer.Option(help="Comma-separated widths.")] = "",
+    sizes: Annotated[str, typer.Option(help="Comma-separated numbers of pictures.")] = "",
+    axis: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=A,B,C", help="Another axis, e.g. labels.flip=0,0.2."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each, from seed 0.")] = 3,
+    recipe: Annotated[str, typer.Option(help="Which recipe of each method.")] = "small",
+    epochs: Annotated[
+        float | None, typer.Option(help="Passes over the data, at the largest size.")
+    ] = None,
+    equal: Annotated[
+        str, typer.Option(help="Fewer pictures: as many steps, or as many epochs.")
+    ] = "steps",
+    labelled: Annotated[
+        str | None, typer.Option(metavar="LABELLED", help="What is measured on; else DATA.")
+    ] = None,
+    measure: Annotated[str, typer.Option(help="PROTOCOL/METRIC.")] = "knn/top1",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say which runs, and how long they take.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train and measure a grid of runs; run it again to continue. What follows is printed."""
+    from foveal.report.study_text import render, render_plan
+    from foveal.verbs import study as run
+
+    done = run(
+        kind, data, out, methods=_words(method), backbones=_words(backbone),
+        widths=[float(w) for w in _words(width)], sizes=[int(n) for n in _words(sizes)],
+        axes=axis or [], seeds=seeds, recipe=recipe, epochs=epochs, equal=equal,
+        labelled=labelled, measure=measure, changes=changes or [], dry_run=dry_run,
+        console=_console(),
+    )  # fmt: skip
+    if as_json:
+        _print(done.to_json(), as_json)
+        return
+    _print(render_plan(done.grid, done.plan) if dry_run else render(done), as_json)
+    if done.stopped:
+        _say("stopped; the same command continues")
+    elif not dry_run:
+        _say(f"page  {done.path / 'study.html'}")
+
+
+@app.command()
 def embed(
     run_or_file: RunArgument,
     data: Annotated[str, typer.Option("--data", help="Pictures.")],
@@ -349,6 +406,10 @@ def bench_data(
 
     found = measure(data, size=size)
     _say(json.dumps(found.to_json(), indent=2) if as_json else render(found))
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _console() -> Console:

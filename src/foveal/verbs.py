@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from foveal.evaluation.side_by_side import Comparison
     from foveal.exporting.formats import ExportReport
     from foveal.motion.make import Made
+    from foveal.studies.runner import Study
 
 __all__ = [
     "bench_data",
@@ -36,6 +37,7 @@ __all__ = [
     "pretrain",
     "scan",
     "search",
+    "study",
 ]
 
 
@@ -212,6 +214,81 @@ def compare(runs: Sequence[str | Path], *, out: str | Path | None = None) -> Com
     if out is not None:
         write_compare_page(found, out)
     return found
+
+
+def study(
+    kind: str,
+    data: Any,
+    out: str | Path,
+    *,
+    methods: Sequence[str] = (),
+    backbones: Sequence[str] = (),
+    widths: Sequence[float] = (),
+    sizes: Sequence[int] = (),
+    seeds: int = 3,
+    axes: Mapping[str, Sequence[Any]] | Sequence[str] = (),
+    recipe: str = "small",
+    epochs: float | None = None,
+    equal: str = "steps",
+    labelled: Any = None,
+    measure: str = "knn/top1",
+    changes: Mapping[str, Any] | Sequence[str] = (),
+    dry_run: bool = False,
+    console: Console | None = None,
+    quiet: bool = False,
+) -> Study:
+    """Trains and measures a grid of runs, and says what a paper asked of such a grid.
+
+    What is done is not done again: the same call continues a study that was interrupted, and one
+    with more values on an axis adds the runs they need. ``OUT/study.html`` holds what was found.
+
+    Args:
+        kind: ``data-scaling``: does the score grow with the logarithm of the number of pictures
+            (Sun et al., ICCV 2017)? ``architectures``: does the best network depend on the method
+            (Kolesnikov et al., CVPR 2019)? ``hardness``: does a harder pretext task help, and
+            which networks (Goyal et al., ICCV 2019)?
+        data: What is learned from.
+        out: The study's folder; the runs are under ``cells``.
+        methods: One or several.
+        backbones: Trunks; nothing given: the recipes' own.
+        widths: Of the trunks; nothing given: the recipes' own.
+        sizes: Numbers of pictures; the smaller subsets are parts of the larger ones.
+        seeds: How many runs of each, from seed 0.
+        axes: Values of any other recipe key, by name or as ``["labels.flip=0,0.2"]``.
+        recipe: Which recipe of each method: ``small``, ``doom``, ...
+        epochs: Passes over the data, at the largest size; None: the recipe's.
+        equal: What runs on fewer pictures have in common with the others: ``steps`` or ``epochs``.
+        labelled: What is measured on; None: ``data``.
+        measure: ``protocol/metric``.
+        changes: Recipe values of all runs.
+        dry_run: Only say which runs there are and how long they take; a few seconds of training
+            for each network that was not timed yet.
+        console: Where progress goes.
+        quiet: Say nothing.
+    """
+    from foveal.engine.screen import ProgressScreen
+    from foveal.report.study_page import write_study_page
+    from foveal.studies.grid import make_grid, parse_axes
+    from foveal.studies.runner import Runner
+
+    if not isinstance(changes, Mapping):
+        changes = parse_overrides(changes)
+    if not isinstance(axes, Mapping):
+        axes = parse_axes(axes)
+    pictures = len(scan(data).good) if kind == "data-scaling" and not sizes else None
+    grid = make_grid(
+        kind, methods=methods, backbones=backbones, widths=widths, sizes=sizes, seeds=seeds,
+        axes=axes, recipe=recipe, epochs=epochs, equal=equal, changes=changes, pictures=pictures,
+    )  # fmt: skip
+    runner = Runner(
+        out, grid, data, data if labelled is None else labelled, measure,
+        pretrain=pretrain, evaluate=evaluate, say=ProgressScreen(console, quiet=quiet).say,
+    )  # fmt: skip
+    if dry_run:
+        return runner.study(runner.plan(trial=True))
+    done = runner.run()
+    write_study_page(done, done.path / "study.html")
+    return done
 
 
 def embed(run_or_file: str | Path | Encoder, data: Any, out: str | Path) -> Path:
