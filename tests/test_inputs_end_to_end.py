@@ -3,6 +3,7 @@
 import io
 import tarfile
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -84,6 +85,21 @@ def test_tar_shards(tmp_path):
     assert last_weights(runs[0]) == last_weights(runs[1])
     for run in runs:
         assert "(all that follows)" in (run / "bad_files.csv").read_text()
+
+
+def test_shards_behind_an_address(tmp_path):
+    """In fsspec's memory, fetched in pieces."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for i in range(48):
+            for suffix, content in (("png", encoded(i)), ("cls", b"%d" % (i % CLASSES))):
+                info = tarfile.TarInfo(f"{i:04d}.{suffix}")
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    fsspec.filesystem("memory").pipe("/end/to/end-00.tar", file.getvalue())
+    report, found, _ = goes_all_the_way("memory://end/to/end-{00..00}.tar", tmp_path)
+    assert report.classes == ["0", "1", "2"] and "end-00.tar/0047.png" in found["names"]
+    assert list((tmp_path / "home" / "foveal" / "remote").glob("*/0"))
 
 
 def test_video_files(tmp_path):

@@ -21,7 +21,8 @@ class BadFile:
             ``web_page``, ``not_a_picture``, ``bomb`` (too many pixels), ``depth`` (values that have
             no fixed white, or more bits than are read), ``channels`` (not those of the others),
             ``package`` (an extra that reads them is missing), ``link`` (leads nowhere),
-            ``folder``, ``permission``, ``disk``, ``missing`` and ``changed`` (since the scan). Of
+            ``folder``, ``permission``, ``disk``, ``missing``, ``changed`` (since the scan) and
+            ``network`` (it cannot be fetched). Of
             data sets: ``dataset`` (it raised), ``shape`` (no picture), ``box`` (an empty region).
         reason: In words.
     """

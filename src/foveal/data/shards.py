@@ -5,6 +5,7 @@ the picture and ``a/0001.cls`` its class. Only regular members are looked at: li
 names like ``../x`` are harmless, since nothing is ever written. Where members lie is found once by
 walking the headers, and kept in a file keyed by the shard's path, size and time of change. A shard
 that is cut off or damaged gives what comes before, and one row, named, for what cannot be found.
+A shard may lie behind an address (``foveal.data.remote``): then pieces of it are blocks.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foveal.core.cores import available_cores
 from foveal.core.files import atomic_path, cache_home
+from foveal.data.blocks import Blocks
 from foveal.data.images import EXTENSIONS, decode
 from foveal.data.picture import Picture, Pixels, with_channels
+from foveal.data.remote import Pieces, RemoteFile, bytes_option, find_remote
 from foveal.errors import BadImage, FovealError
 
 TAR = ".tar"
@@ -34,7 +38,79 @@ _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _FORMAT = 1
 _LARGEST_CLASS = 64  # bytes of a .cls member
 _BLOCK = 512  # bytes; headers and contents begin at multiples of it
+_WINDOW = 16  # pieces of far shards that a stream draws from at a time
 _THE_REST = "(all that follows)"  # stands for members that cannot be found
+
+
+class ShardFile(Protocol):
+    """A file that is read at offsets: here or far away.
+
+    Attributes:
+        name: The last part of its path.
+        key: What its index is kept by: another for another content.
+        stat: (bytes, mtime in ns or another version) when it was opened.
+    """
+
+    name: str
+    key: str
+    stat: tuple[int, int]
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Some bytes; fewer where the file ends.
+
+        Raises:
+            BadImage: They cannot be read.
+        """
+        ...
+
+    def open(self) -> IO[bytes]:
+        """The file from its beginning."""
+        ...
+
+    def now(self) -> tuple[int, int]:
+        """``stat`` as far as can be told now without much ado."""
+        ...
+
+
+class LocalFile:
+    """``ShardFile`` on this machine.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, path.name
+        self.stat = self.now()
+        text = f"{_FORMAT} {path.resolve()} {self.stat}".encode("utf-8", "surrogateescape")
+        self.key = hashlib.blake2b(text).hexdigest()[:32]
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See ``ShardFile``."""
+        try:
+            # Opened each time: ten thousand shards would be more files than a process may hold.
+            file = os.open(self.path, os.O_RDONLY)
+            try:
+                content: bytes = os.pread(file, length, offset)
+                return content
+            finally:
+                os.close(file)
+        except FileNotFoundError:
+            raise BadImage("missing", f"{self.name} is gone") from None
+        except OSError as error:
+            raise BadImage("disk", f"{self.name} cannot be read: {error.strerror}") from None
+
+    def open(self) -> IO[bytes]:
+        """See ``ShardFile``."""
+        return self.path.open("rb")
+
+    def now(self) -> tuple[int, int]:
+        """See ``ShardFile``."""
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return (-1, -1)
+        return found.st_size, found.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -42,16 +118,14 @@ class Shard:
     """Where the pictures of one tar file lie.
 
     Attributes:
-        path: The file.
-        stat: (bytes, mtime in ns) when it was indexed.
+        file: The file.
         names: Of the members, N.
         offset, length: Of their content in bytes, int64 [N].
         label: Of their ``.cls`` members, N; empty where there is none.
         ignored: Other members, by extension.
     """
 
-    path: Path
-    stat: tuple[int, int]
+    file: ShardFile
     names: list[str]
     offset: NDArray[np.int64]
     length: NDArray[np.int64]
@@ -82,14 +156,46 @@ def open_shards(text: str, path: Path, index: Path | None = None) -> ShardSource
     """
     files = _files(text, path)
     for file in files:
-        if _is_packed(file.name):
-            raise FovealError(
-                f"{file} is compressed: a picture in it cannot be found without unpacking all "
-                "before it",
-                hint=f"gunzip -k {file.name} (pictures are compressed already)",
-            )
+        _refuse_packed(str(file))
         if not file.is_file():
             raise FovealError(f"{file} does not exist", hint=f"ls {file.parent}")
+    return _opened(text, [LocalFile(file) for file in files], index)
+
+
+def open_remote_shards(
+    text: str,
+    options: dict[str, str],
+    index: Path | None = None,
+    pieces: Pieces | None = None,
+) -> ShardSource:
+    """The pictures of tar files behind an address.
+
+    Args:
+        text: The address of a file or folder, a glob, or a brace pattern.
+        options: ``cache``: what the pieces kept on this disk may take.
+        index: Where indices are kept; None: in the user's cache folder.
+        pieces: The cache; None: in the user's cache folder, as large as ``options`` say.
+
+    Raises:
+        FovealError: As for ``open_shards``; or nothing can be fetched.
+    """
+    patterns = _braces(text)
+    for pattern in patterns:
+        _refuse_packed(pattern)
+    files = find_remote(text, patterns, TAR, pieces or Pieces(limit=bytes_option(text, options)))
+    return _opened(text, files, index)
+
+
+def _refuse_packed(name: str) -> None:
+    if _is_packed(name):
+        raise FovealError(
+            f"{name} is compressed: a picture in it cannot be found without unpacking all before "
+            "it",
+            hint=f"gunzip -k {name.rpartition('/')[2]} (pictures are compressed already)",
+        )
+
+
+def _opened(text: str, files: Sequence[ShardFile], index: Path | None) -> ShardSource:
     folder = index or cache_home() / "shards"
     with ThreadPoolExecutor(available_cores(), thread_name_prefix="foveal-shards") as pool:
         shards = list(pool.map(lambda file: indexed(file, folder), files))
@@ -103,15 +209,12 @@ def open_shards(text: str, path: Path, index: Path | None = None) -> ShardSource
     return ShardSource(text, shards)
 
 
-def indexed(path: Path, folder: Path) -> Shard:
+def indexed(file: ShardFile, folder: Path) -> Shard:
     """The index of one tar file, from ``folder`` if it is there, else made and kept there."""
-    found = os.stat(path)
-    stat = (found.st_size, found.st_mtime_ns)
-    key = hashlib.blake2b(f"{_FORMAT} {path.resolve()} {stat}".encode("utf-8", "surrogateescape"))
-    kept = folder / f"{key.hexdigest()[:32]}.npz"
+    kept = folder / f"{file.key}.npz"
     if kept.is_file():
-        return _load(kept, path, stat)
-    shard = _walk(path, stat)
+        return _load(kept, file)
+    shard = _walk(file)
     with atomic_path(kept) as temporary:
         np.savez(
             temporary,
@@ -144,6 +247,7 @@ class ShardSource:
         self._first = np.concatenate([[0], np.cumsum(counts)])
         self._offset = np.concatenate([shard.offset for shard in shards])
         self._length = np.concatenate([shard.length for shard in shards])
+        self.blocks = _pieces(self.shards, self._shard, self._offset)
         self.labels, self.classes = _classes([x for shard in shards for x in shard.label])
 
     def __len__(self) -> int:
@@ -152,7 +256,7 @@ class ShardSource:
     def name(self, i: int) -> str:
         """See ``Source``: ``shard.tar/name of the member``."""
         shard = self.shards[self._shard[i]]
-        return f"{shard.path.name}/{shard.names[i - self._first[self._shard[i]]]}"
+        return f"{shard.file.name}/{shard.names[i - self._first[self._shard[i]]]}"
 
     def read(self, i: int) -> Pixels:
         """See ``Source``."""
@@ -160,22 +264,13 @@ class ShardSource:
 
     def content(self, i: int) -> bytes:
         """See ``Source``."""
-        path, length = self.shards[self._shard[i]].path, int(self._length[i])
+        file: ShardFile = self.shards[self._shard[i]].file
+        length = int(self._length[i])
         if length < 0:
-            raise BadImage("truncated", f"{path.name} is cut off or damaged here")
-        try:
-            # Opened each time: ten thousand shards would be more files than a process may hold.
-            file = os.open(path, os.O_RDONLY)
-            try:
-                content = os.pread(file, length, int(self._offset[i]))
-            finally:
-                os.close(file)
-        except FileNotFoundError:
-            raise BadImage("missing", f"{path.name} is gone") from None
-        except OSError as error:
-            raise BadImage("disk", f"{path.name} cannot be read: {error.strerror}") from None
+            raise BadImage("truncated", f"{file.name} is cut off or damaged here")
+        content = file.read(int(self._offset[i]), length)
         if len(content) != length:
-            raise BadImage("truncated", f"{path.name} ends in the middle of the picture")
+            raise BadImage("truncated", f"{file.name} ends in the middle of the picture")
         if not content:
             raise BadImage("empty", "the member holds no bytes")
         return content
@@ -187,42 +282,43 @@ class ShardSource:
 
     def stat(self, i: int) -> tuple[int, int] | None:
         """See ``Source``: of the picture's size, and its shard's time of change."""
-        shard = self.shards[self._shard[i]]
-        try:
-            found = os.stat(shard.path)
-        except OSError:
-            return (-1, -1)
+        file = self.shards[self._shard[i]].file
+        size, time = file.now()
         # A shard of another size changed, whatever its time says.
-        same = found.st_size == shard.stat[0]
-        return int(self._length[i]) if same else found.st_size, found.st_mtime_ns
+        return int(self._length[i]) if size == file.stat[0] else size, time
 
     def fingerprint(self) -> str:
         """See ``Source``: names, offsets and sizes of members, sizes and times of shards."""
         digest = hashlib.blake2b(digest_size=16)
         for shard in self.shards:
-            digest.update(f"{shard.path.name}\0{_stat(shard.path)}\0".encode("utf-8", "replace"))
+            digest.update(f"{shard.file.name}\0{shard.file.now()}\0".encode("utf-8", "replace"))
             digest.update("\0".join(shard.names).encode("utf-8", "surrogateescape"))
             digest.update(shard.offset.tobytes() + shard.length.tobytes())
             digest.update("\0".join(shard.label).encode())
         return digest.hexdigest()
 
 
-def _stat(path: Path) -> tuple[int, int]:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return (-1, -1)
-    return found.st_size, found.st_mtime_ns
+def _pieces(
+    shards: Sequence[Shard], shard_N: NDArray[np.int64], offset_N: NDArray[np.int64]
+) -> Blocks | None:
+    """The pieces that hold the beginnings of members, where shards lie far away."""
+    file = shards[0].file
+    if not isinstance(file, RemoteFile):
+        return None
+    size = file.pieces.size
+    counts = [-(-shard.file.stat[0] // size) + 1 for shard in shards]
+    first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Blocks(first[shard_N] + offset_N // size, _WINDOW)
 
 
-def _walk(path: Path, stat: tuple[int, int]) -> Shard:
+def _walk(file: ShardFile) -> Shard:
     """The index of a tar file from its headers; contents are skipped, ``.cls`` members read."""
     names: list[str] = []
     places: list[tuple[int, int]] = []
     classes: dict[str, str] = {}
     ignored: Counter[str] = Counter()
     try:
-        with tarfile.open(path, "r:") as tar:
+        with file.open() as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
             whole = True
             try:
                 for member in tar:
@@ -237,34 +333,33 @@ def _walk(path: Path, stat: tuple[int, int]) -> Shard:
                         names.append(member.name)
                         places.append((member.offset_data, member.size))
                     elif base.partition(".")[2] == "cls" and member.size <= _LARGEST_CLASS:
-                        file = tar.extractfile(member)
-                        assert file is not None
-                        text = file.read().decode("utf-8", "replace")
+                        inside = tar.extractfile(member)
+                        assert inside is not None
+                        text = inside.read().decode("utf-8", "replace")
                         classes[_sample(member.name)] = text.strip()
                     else:
                         ignored[suffix or "none"] += 1
             except (tarfile.TarError, EOFError, OSError, ValueError):
                 whole = False
-            if not whole or not _ends_well(path, tar.offset):
+            if not whole or not _ends_well(file, tar.offset):
                 names.append(_THE_REST)
                 places.append((tar.offset, -1))
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise FovealError(
-            f"{path} cannot be read as a tar file: {error}", hint=f"tar tf {path.name} lists one"
+            f"{file.name} cannot be read as a tar file: {error}",
+            hint=f"tar tf {file.name} lists one",
         ) from None
     offset, length = np.array(places, np.int64).reshape(-1, 2).T.copy()
     label = [classes.get(_sample(name), "") for name in names]
-    return Shard(path, stat, names, offset, length, label, dict(ignored))
+    return Shard(file, names, offset, length, label, dict(ignored))
 
 
-def _ends_well(path: Path, offset: int) -> bool:
+def _ends_well(file: ShardFile, offset: int) -> bool:
     """Whether the file ends at an offset, or has the zeros there that end a tar.
 
     tarfile takes a damaged header in the middle for the end.
     """
-    with path.open("rb") as f:
-        f.seek(offset)
-        return not f.read(_BLOCK).strip(b"\0")
+    return not file.read(offset, _BLOCK).strip(b"\0")
 
 
 def _sample(name: str) -> str:
@@ -340,13 +435,12 @@ def _parted(joined: NDArray[np.uint8], count: int | None = None) -> list[str]:
     return joined.tobytes().decode("utf-8", "surrogateescape").split("\0")
 
 
-def _load(kept: Path, path: Path, stat: tuple[int, int]) -> Shard:
+def _load(kept: Path, file: ShardFile) -> Shard:
     with np.load(kept) as found:
         offset, length = found["offset"], found["length"]
         ignored = [line.partition(" ") for line in _parted(found["ignored"])]
         return Shard(
-            path,
-            stat,
+            file,
             _parted(found["names"], len(offset)),
             offset,
             length,

@@ -21,7 +21,8 @@ from foveal.data.images import EXTENSIONS
 from foveal.data.kinds import kind_of
 from foveal.data.masked import is_masked, open_masked
 from foveal.data.picture import MAX_CHANNELS, Picture, Pixels
-from foveal.data.shards import ShardSource, is_shards, open_shards
+from foveal.data.remote import is_address
+from foveal.data.shards import ShardSource, is_shards, open_remote_shards, open_shards
 from foveal.data.tables import OPTIONS, TableSource, open_tables
 from foveal.data.videos import RATE, VideoSource, open_videos
 from foveal.errors import BadImage, FovealError
@@ -44,10 +45,10 @@ def open_source(data: Any, *, channels: int | None = None, bits: int | None = No
 
     Args:
         data: A folder (flat, nested, of classes, or of ``foveal data motion``), a glob, tar shards
-            (a folder of them, a glob, ``train-{000..146}.tar``), a list file (``.txt``, ``.csv``:
-            one path a line, first column, relative to the file), video files (``videos/#fps=2``
-            takes two frames a second), parquet or Arrow tables, ``.npy`` or ``.npz`` (arrays
-            ``images`` and ``labels``), a map-style dataset or a
+            (a folder of them, a glob, ``train-{000..146}.tar``, ``scheme://`` addresses of them),
+            video files (``videos/#fps=2`` takes two frames a second), parquet or Arrow tables, a
+            list file (``.txt``, ``.csv``: one path a line, first column, relative to the file),
+            ``.npy`` or ``.npz`` (arrays ``images`` and ``labels``), a map-style dataset or a
             sequence of pictures, an array [N, H, W(, C)], or a source.
         channels: Of what is read; None: 1 where all pictures looked at are grey, 3 where some are
             in colour, more where most have more.
@@ -85,6 +86,9 @@ def open_source(data: Any, *, channels: int | None = None, bits: int | None = No
 
 def _open_path(data: str | Path, channels: int | None, bits: int | None) -> Source:
     text, options = split_options(str(data))
+    if is_address(text):
+        check_options(text, options, ("cache",))
+        return peeked(open_remote_shards(text, options), channels, bits)
     path = Path(text).expanduser()
     kind = kind_of(path)
     if kind == "videos":
