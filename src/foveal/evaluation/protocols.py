@@ -14,6 +14,7 @@ from foveal.evaluation.episodes import episodes
 from foveal.evaluation.finetune import fewlabels, finetune, finetune_after, retrain_after
 from foveal.evaluation.health import health
 from foveal.evaluation.knn import knn
+from foveal.evaluation.lasso import lasso
 from foveal.evaluation.linear import linear
 from foveal.evaluation.low_shot import svm_lowshot
 from foveal.evaluation.mlp import mlp, mlp_rotnet
@@ -69,6 +70,7 @@ PROTOCOLS: dict[str, Callable[[Bench], list[Result]]] = {
     "ridge": partial(classify, name="ridge", probe=ridge),
     "sgd": partial(classify, name="sgd", probe=sgd),
     "endpoints": endpoints,
+    "lasso": lasso,
     "tencrop": tencrop,
     "mlp": partial(classify, name="mlp", probe=mlp),
     "mlp_rotnet": partial(classify, name="mlp_rotnet", probe=mlp_rotnet),

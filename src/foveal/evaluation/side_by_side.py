@@ -32,7 +32,7 @@ _FOUND = {
     "l2", "l2_tried", "iterations", "held_out_accuracy", "held_out_map", "lr", "weight_decay",
     "normalisation", "last_loss", "unreadable", "cost_per_class", "held_out_ap_per_class",
     "ap_per_class", "cost_per_draw_and_class", "cost", "mean_by_cost", "draws", "min", "max", "std",
-    "layer", "pooled_dim", "by_kind",
+    "layer", "pooled_dim", "alpha", "l1", "by_kind",
     "iou", "examples",
 }  # fmt: skip
 _WHERE = {"name", "file"}  # the same pictures may lie elsewhere
