@@ -1,5 +1,6 @@
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +10,7 @@ from foveal.backbones.registry import build_backbone
 from foveal.errors import FovealError
 from foveal.evaluation.lasso import fit_mix, mix_probe, mixed, units_of, with_units
 from foveal.evaluation.probe import Problem
+from foveal.evaluation.run import evaluate
 from foveal.metrics.accuracy import topk_accuracy
 
 
@@ -65,3 +67,19 @@ def test_units_of_networks():
     assert [end.name for end in units_of(with_units(rotnet))] == ["conv4", "conv5"]
     with pytest.raises(FovealError, match="no two units"):
         units_of(SimpleNamespace(ends=(End("stage1", 8, 2), End("stage2", 16, 4))))
+
+
+def test_the_protocol_puts_the_mix_beside_the_last_unit(tmp_path):
+    draw = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    x = draw.normal(110, 30, (60, 16, 16, 3)) + 40 * np.eye(3)[labels][:, None, None]
+    np.savez(tmp_path / "data.npz", images=x.clip(0, 255).astype(np.uint8), labels=labels)
+    encoder = Encoder([build_backbone("small", width=0.25)], [[]], channels=3, size=16)
+    before = {name: v.clone() for name, v in encoder.state_dict().items()}
+    found = evaluate(encoder, tmp_path / "data.npz", protocols=["lasso"])
+    assert [r.metric for r in found] == ["top1 mix", "top1 last unit"]
+    assert found[0].configuration["layer"] == "stage2_unit1 + stage2_unit2"
+    assert found[1].configuration["chosen"]["trained"]["alpha"] == [0, 1]
+    assert set(found[0].baselines) == {"random_init", "pixels"}
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(value, before[name])
