@@ -37,6 +37,7 @@ from foveal.views.table import COLUMNS
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 DRAW = np.random.default_rng(3)
+KINDS = ("truncated", "damaged", "bomb", "channels", "depth", "shape", "package", "not_a_picture")
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 
 
@@ -246,12 +247,21 @@ def test_a_tiff_that_holds_other_rows_than_it_says_is_no_picture(channels, compr
         decode(retagged(whole, "RowsPerStrip", 16))
 
 
+def test_bits_between_8_and_16_are_stretched():
+    values = DRAW.integers(0, 4096, (10, 8))
+    left, right = values[:, ::2], values[:, 1::2]
+    packed = np.stack([left >> 4, (left & 15) << 4 | right >> 8, right & 255], 2)
+    data = tiff_of(packed.reshape(10, 12).astype(np.uint8), photometric="minisblack")
+    found = decode(retagged(retagged(data, "ImageWidth", 8), "BitsPerSample", 12))
+    assert found.bits == 12 and (found.pixels[:, :, 0] == (values << 4 | values >> 8)).all()
+
+
 def test_what_inflates_to_more_than_its_rows_is_left_alone():
     options = {"photometric": "minisblack", "compression": "zlib", "metadata": None}
     whole = tiff_of(np.zeros((64, 64), np.uint16), **options)
     with tifffile.TiffFile(io.BytesIO(whole)) as tif:
         at = tif.pages.first.dataoffsets[0]
-    bomb = zlib.compress(bytes(300_000_000), 9)
+    bomb = zlib.compress(bytes(40_000_000), 1)
     data = retagged(whole[:at] + bomb, "StripByteCounts", len(bomb))
     tracemalloc.start()
     with pytest.raises(BadImage, match="a part of its pixels has"):
@@ -263,6 +273,42 @@ def test_what_inflates_to_more_than_its_rows_is_left_alone():
 def test_plain_bands_need_no_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "tifffile", None)
     assert decode(BANDS).mode == "5 bands" and decode(BANDS).pixels.shape == (20, 24, 5)
+
+
+def mutated(data, draw):
+    """Cut, overwritten, or with bytes put in or taken out, mostly in its first or last 400."""
+    changed = bytearray(data)
+    edge = min(len(data), 400)
+    at = int(draw.choice([draw.integers(edge), len(data) - edge + draw.integers(edge)]))
+    some = draw.bytes(int(draw.choice([1, 4, 60])))
+    kind = draw.integers(4)
+    if kind == 0:
+        return data[: draw.integers(1, len(data))]
+    changed[at : at + (0 if kind == 1 else len(some))] = b"" if kind == 2 else some
+    return bytes(changed)
+
+
+def test_a_mutated_file_is_refused_or_a_whole_picture():
+    """Overwritten pixels without a checksum cannot be told from others, half a picture can."""
+    draw = np.random.default_rng(11)
+    five = {"photometric": "minisblack", "planarconfig": "contig", "metadata": None}
+    files = [
+        plain_png(deep()), npy_of(deep(channels=5)), BANDS,
+        tiff_of(deep(), photometric="rgb", compression="zlib", rowsperstrip=7),
+        tiff_of(deep(channels=5), compression="zlib", predictor=True, **five),
+        tiff_of(deep(channels=5).astype(np.uint8), tile=(16, 16), bigtiff=True, **five),
+        tiff_of(deep().astype(np.uint8), photometric="rgb", byteorder=">"),
+    ]  # fmt: skip
+    refused = 0
+    for data in files * 43:
+        whole = decode(data).pixels
+        try:
+            found = decode(mutated(data, draw)).pixels
+        except BadImage as error:
+            refused += error.kind in KINDS
+            continue
+        assert (found.shape, found.dtype) == (whole.shape, whole.dtype)
+    assert 100 < refused < 250
 
 
 @pytest.mark.parametrize(

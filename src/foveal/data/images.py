@@ -28,7 +28,15 @@ from PIL import (
 )
 
 from foveal.data import npy, png, tiff
-from foveal.data.picture import Picture, Pixels, bands, check_size, how_to_write, upright
+from foveal.data.picture import (
+    Picture,
+    Pixels,
+    bands,
+    check_size,
+    how_to_write,
+    stretched,
+    upright,
+)
 from foveal.errors import BadImage
 
 # Named here, since Pillow would import them when the first file is opened, in any thread.
@@ -231,8 +239,7 @@ def _deep_grey(image: Image.Image, bits: int) -> Pixels:
     """uint16 [H, W, 1] of a grey TIFF; 9 to 15 bits are stretched to 16."""
     white_is_zero = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0
     pixels = np.array(image).astype(np.uint16)[:, :, None]
-    if bits < 16:
-        pixels = (pixels << np.uint16(16 - bits)) | (pixels >> np.uint16(2 * bits - 16))
+    pixels = stretched(pixels, bits)
     return np.uint16(65535) - pixels if white_is_zero else pixels
 
 

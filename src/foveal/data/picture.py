@@ -102,6 +102,13 @@ def bands(pixels: Pixels) -> str:
     return {1: "grey", 3: "RGB"}.get(pixels.shape[2], f"{pixels.shape[2]} bands")
 
 
+def stretched(pixels: Pixels, bits: int) -> Pixels:
+    """uint16 values of 9 to 16 bits, so that white is 65535."""
+    if bits == 16:
+        return pixels
+    return (pixels << np.uint16(16 - bits)) | (pixels >> np.uint16(2 * bits - 16))
+
+
 def on_white(pixels: Pixels) -> Pixels:
     """[H, W, C + 1] with alpha last -> [H, W, C] as it shows on white paper."""
     top = int(np.iinfo(pixels.dtype).max)

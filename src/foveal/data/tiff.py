@@ -28,6 +28,7 @@ from foveal.data.picture import (
     check_size,
     how_to_write,
     on_white,
+    stretched,
     upright,
 )
 from foveal.errors import BadImage
@@ -49,7 +50,7 @@ _READ = {
     _EXTRA, _FORMAT,
 }  # fmt: skip
 # Values of tags.
-_NONE, _DEFLATE = 1, (8, 32946)
+_NONE, _OLD_JPEG, _DEFLATE = 1, 6, (8, 32946)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _MULTIPLIED, _ALPHA = 1, 2  # extra samples: alpha the colours are multiplied with, or not
 _WITH_ALPHA = {
@@ -206,7 +207,12 @@ def decode_bands(data: bytes) -> tuple[Pixels, str, int]:
         array = np.moveaxis(array, 0, -1)
     elif axes not in ("YX", "YXS"):
         raise BadImage("shape", f"a TIFF with the axes {axes}; YX, YXS and SYX are read")
-    pixels, mode = _shown(as_pixels(array), page)
+    pixels = as_pixels(array)
+    if pixels.shape != (page.height, page.width, page.samples):
+        raise BadImage("damaged", f"a TIFF that holds {pixels.shape} pixels, not what it says")
+    if page.bits > 8:
+        pixels = stretched(pixels, page.bits)
+    pixels, mode = _shown(pixels, page)
     return np.ascontiguousarray(upright(pixels, page.orientation)), mode, page.bits
 
 
@@ -226,6 +232,8 @@ def _page(data: bytes) -> Page:
     part = (
         (one(_TILE_HEIGHT), one(_TILE_WIDTH)) if tiled else (min(one(_ROWS, height), height), width)
     )
+    if min(part) < 1:
+        raise BadImage("damaged", f"its parts have {part[0]} x {part[1]} pixels")
     depths, formats = tags.get(_BITS, (1,)), tags.get(_FORMAT, (1,))
     if any(_KINDS.get(f) != "uint" for f in formats) or max(depths) > 16:
         kind = _KINDS.get(formats[0], "odd")
@@ -273,6 +281,7 @@ def _directory(data: bytes, order: str) -> tuple[dict[int, tuple[int, ...]], boo
             tag, kind, n = struct.unpack_from(order + entry, data, where)
             if tag in tags or tag not in _READ or kind not in _TYPES or n == 0:
                 continue
+            # Of more values than the file has bytes, unpack_from says so before it makes any.
             values, where = f"{order}{n}{_TYPES[kind]}", where + step - room
             if struct.calcsize(values) > room:
                 (where,) = struct.unpack_from(order + place, data, where)
@@ -287,12 +296,12 @@ def _check(page: Page, length: int) -> None:
     if not 1 <= page.samples <= MAX_CHANNELS:
         raise BadImage("channels", f"{page.samples} bands; 1 to {MAX_CHANNELS} are read")
     check_size(page.width, page.height, page.samples)
-    if min(page.part) < 1:
-        raise BadImage("damaged", f"its parts have {page.part[0]} x {page.part[1]} pixels")
     check_size(page.part[1], page.part[0])
     wanted = page.planes * math.prod(
         -(-side // part) for side, part in zip((page.height, page.width), page.part, strict=True)
     )
+    if page.compression == _OLD_JPEG:  # has places of its own
+        return
     if len(page.offsets) != wanted or len(page.counts) != wanted:
         there = min(len(page.offsets), len(page.counts))
         raise BadImage("damaged", f"its directory names {there} parts, and {wanted} make a picture")
@@ -352,7 +361,7 @@ def _shown(pixels: Pixels, page: Page) -> tuple[Pixels, str]:
         raise BadImage("depth", "a palette of 16 bits; save the colours themselves")
     if page.photometric == _WHITE_IS_ZERO:
         pixels = np.iinfo(pixels.dtype).max - pixels
-    if not page.has_alpha or pixels.shape[2] != page.samples:
+    if not page.has_alpha:
         return pixels, bands(pixels)
     whole = _divided(pixels) if page.extra == (_MULTIPLIED,) else pixels
     return on_white(whole), _WITH_ALPHA[page.photometric, page.samples]
