@@ -226,6 +226,7 @@ def test_every_map_is_measured_beside_its_baselines(runs):
         by_kind = about["chosen"]["trained"]["by_kind"]
         assert by_kind["graf"].keys() == by_kind["wall"].keys() == {"2", "3"}
         assert by_kind["graf"]["2"] == pytest.approx(1)
+        assert r.baselines["sift"]["value"] != r.baselines["pixels"]["value"]
     assert len({r.baselines["sift"]["value"] for r in results}) == 1
     assert results[0].baselines["random_init"]["value"] != results[0].value
 

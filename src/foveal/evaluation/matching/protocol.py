@@ -185,8 +185,8 @@ def _precisions(
     parts = []
     for m in matchers:
         how = m.settings.model_dump(mode="json", exclude={"pictures", "side", "end", "patch"})
-        key = {"matching": names, "version": _VERSION, "opencv": opencv().__version__,
-               "scene": m.scene.identity(), **how, **shaped_by}  # fmt: skip
+        key = {"descriptors": names, "version": _VERSION, "opencv": opencv().__version__,
+               "scene": m.scene.identity(), "how": how, **shaped_by}  # fmt: skip
 
         def make(path: Path, m: Matcher = m) -> None:
             found = m.precisions(describe, names)
