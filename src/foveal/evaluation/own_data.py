@@ -1,6 +1,6 @@
 """Protocols that open data of their own and have settings: on scenes, on pairs of pictures, more.
 
-More: corrupted copies of a test set, queries and a gallery.
+More: corrupted copies of a test set, queries and a gallery, worlds to act in.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from foveal.data.corrupted import open_corrupted
 from foveal.data.instances import open_instances
 from foveal.data.scenes import open_boxes, open_scenes
 from foveal.data.splits import load_splits
+from foveal.errors import FovealError
 from foveal.evaluation.asked import Asked
 from foveal.evaluation.corruptions import CorruptionSettings, corruptions
 from foveal.evaluation.dense.bench import DenseBench
@@ -27,6 +28,8 @@ from foveal.evaluation.instances import InstanceSettings, instances
 from foveal.evaluation.matching.protocol import matching
 from foveal.evaluation.matching.scenes import open_sequences
 from foveal.evaluation.matching.settings import MatchingSettings
+from foveal.evaluation.navigation.protocol import navigation
+from foveal.evaluation.navigation.settings import NavigationSettings
 from foveal.evaluation.result import Result
 from foveal.recipe import validated
 
@@ -107,6 +110,12 @@ def _opens_pairs(data: Any, channels: int) -> None:
         open_boxes(data, channels=channels)
 
 
+def _opens_world(data: Any, channels: int) -> None:
+    """A name, not pictures; whether there is such a world is seen when it is made."""
+    if not isinstance(data, str) or Path(data).expanduser().exists():
+        raise FovealError(f"{data} is no environment", hint="--data doom, or gymnasium's name")
+
+
 OWN_DATA: dict[str, OwnData] = {
     **{kind: OwnData(DenseSettings, partial(_plain, DenseSettings, kind),
                      partial(_opens_scenes, kind), partial(_dense, kind))
@@ -119,5 +128,7 @@ OWN_DATA: dict[str, OwnData] = {
                          open_instances, instances),
     "matching": OwnData(MatchingSettings, partial(_plain, MatchingSettings, "matching"),
                         _opens_pairs, matching),
+    "navigation": OwnData(NavigationSettings, partial(_plain, NavigationSettings, "navigation"),
+                          _opens_world, navigation),
 }  # fmt: skip
 """By name."""

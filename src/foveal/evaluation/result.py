@@ -33,6 +33,7 @@ TRIVIAL = {
     "mean_depth": "mean depth",
     "mean_normal": "mean normal",
     "sift": "SIFT",
+    "random_actions": "random actions",
 }
 HEALTH = "health"
 
@@ -225,9 +226,9 @@ def difference_text(
 
 def _notes(results: Sequence[Result], name: str) -> Text:
     first = results[0]
-    shares = all(r.unit == "share" for r in results)
-    shown = "" if shares else "shares in "
-    line = f"{shown}% of {first.counted}{name and f' ({name})'}; [95 % interval over {first.items}]"
+    units = {r.unit for r in results}
+    shown = "% of " if units == {"share"} else "shares in % of " if "share" in units else ""
+    line = f"{shown}{first.counted}{name and f' ({name})'}; [95 % interval over {first.items}]"
     return Text(line, style="dim")
 
 
