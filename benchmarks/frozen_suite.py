@@ -1,14 +1,14 @@
 """How long the frozen protocols take once the features are there, one after another.
 
-``python benchmarks/frozen_suite.py RUN DATA [--protocols knn,linear,...]``: a copy of the run's
-weights in a temporary folder, so that nothing of an earlier measurement is found. Features are
-extracted first and not counted.
+    python benchmarks/frozen_suite.py RUN DATA [--protocols knn,linear,...] [--features FOLDER]
+
+Pooled features are extracted first and not counted; ``endpoints`` reads its own. What a folder of
+features holds of an earlier measurement is found and not measured again: use a new one.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from foveal.evaluation.features import Store
 from foveal.evaluation.protocols import get_protocol
 from foveal.exporting.weights import load_encoder
 
-PROTOCOLS = "knn,linear,ridge,svm,clusters,retrieval,episodes"
+PROTOCOLS = "knn,linear,ridge,svm,clusters,retrieval,episodes,endpoints"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -51,7 +51,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"{name:12} {wall:7.1f} s  {cpu:7.1f} s of processors  "
                   f"{first.metric} {100 * first.value:.1f}", flush=True)  # fmt: skip
         print(f"{'all':12} {total:7.1f} s")
-        shutil.rmtree(Path(temporary) / "features", ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -13,3 +13,5 @@ def test_golden_episode():
 def test_golden_interval():
     mean, half = mean_and_interval([0.6, 0.7, 0.8, 0.5])
     assert mean == pytest.approx(0.65) and half == pytest.approx(0.109567, abs=1e-5)
+    # The deviation is the population's: that of a sample would give 0.126517.
+    assert half * (4 / 3) ** 0.5 == pytest.approx(0.126517, abs=1e-5)

@@ -94,6 +94,9 @@ def test_golden_alignment_and_uniformity():
     x, y = _unit(0, 90, 180), _unit(30, 90, 120)
     assert alignment(x, y) == pytest.approx(0.422650, abs=1e-5)
     assert uniformity(x) == pytest.approx(-4.396349, abs=1e-5)
+    # No picture beside itself: with them it would be -1.074266.
+    with_self = math.log((3 + 6 * math.exp(uniformity(x))) / 9)
+    assert with_self == pytest.approx(-1.074266, abs=1e-5)
     # Lengths do not count.
     assert alignment(3 * x, y / 7) == pytest.approx(0.422650, abs=1e-5)
     with pytest.raises(FovealError):
