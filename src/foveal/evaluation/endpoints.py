@@ -8,6 +8,7 @@ Legend: N pictures, D values of an end point, K directions.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,11 @@ def endpoints(bench: Bench) -> list[Result]:
             hint="probe=linear",
         )
     pixels = answers(bench, name, PROBES[name], bench.pixels, pixels=True)
-    found = {end.name: _answers(bench, ends, i, pixels) for i, end in enumerate(ends)}
+    found: dict[str, dict[str, Answers]] = {end.name: {"pixels": pixels} for end in ends}
+    for which, encoder in (("trained", bench.encoder), ("random_init", bench.random_encoder)):
+        for end, split, about in _splits(bench, encoder, ends):
+            got = answers(bench, name, PROBES[name], split, prepared=about["normalisation"])
+            found[end.name][which] = replace(got, about={**got.about, "pooled_dim": about["dim"]})
     results = []
     for end in ends:
         about = {"layer": end.name, **_configuration(bench)}
@@ -110,17 +115,6 @@ def _configuration(bench: Bench) -> dict[str, Any]:
     }
 
 
-def _answers(bench: Bench, ends: list[End], i: int, pixels: Answers) -> dict[str, Answers]:
-    """What the probe says with one end point of the trained and of the untrained network."""
-    found = {"pixels": pixels}
-    for which, encoder in (("trained", bench.encoder), ("random_init", bench.random_encoder)):
-        split, about = _reduced(bench, encoder, ends, i)
-        name = bench.settings.probe
-        got = answers(bench, name, PROBES[name], split, prepared=about["normalisation"])
-        found[which] = replace(got, about={**got.about, "pooled_dim": about["dim"]})
-    return found
-
-
 def _best(
     bench: Bench,
     found: dict[str, dict[str, Answers]],
@@ -131,7 +125,7 @@ def _best(
 
     def held_out(name: str) -> float:
         about = found[name][which].about
-        return float(about.get("held_out_accuracy") or about["held_out_map"])
+        return float(about["held_out_map" if "held_out_map" in about else "held_out_accuracy"])
 
     def on_test(name: str) -> float:
         r = next(r for r in by_test or [] if r.metric == f"{bench.metric} {name}")
@@ -164,22 +158,29 @@ def _widths(bench: Bench, encoder: Encoder, ends: list[End]) -> list[int]:
         return [pool(outputs[end.name], end).shape[1] for end in ends]
 
 
-def _reduced(
-    bench: Bench, encoder: Encoder, ends: list[End], i: int
-) -> tuple[Split, dict[str, Any]]:
-    """One end point as the probe takes it: standardised and cut to directions, kept."""
-    widths = _widths(bench, encoder, ends)
-    columns = slice(sum(widths[:i]), sum(widths[: i + 1]))
+def _splits(
+    bench: Bench, encoder: Encoder, ends: list[End]
+) -> Iterator[tuple[End, Split, dict[str, Any]]]:
+    """Every end point as the probe takes it, standardised and cut to directions, kept."""
     train, test = (
         bench.labelled(_end_features(bench, encoder, ends, source))
         for source in (bench.train, bench.test)
     )
+    start = 0
+    for end, width in zip(ends, _widths(bench, encoder, ends), strict=True):
+        split, about = _reduced(bench, Split(train, test), slice(start, start + width))
+        yield end, split, {**about, "dim": width}
+        start += width
+
+
+def _reduced(bench: Bench, whole: Split, columns: slice) -> tuple[Split, dict[str, Any]]:
+    train, test = whole.train, whole.test
 
     def make(path: Path) -> dict[str, Any]:
         with compute_threads(bench.device), torch.no_grad():
             z, about = prepare(bench, train.x, test.x, columns)
         np.save(path, z)
-        return {**about, "dim": widths[i]}
+        return about
 
     shaped_by = {"directions of": train.key, "test": test.key, "version": 1,
                  "columns": [columns.start, columns.stop],
@@ -225,6 +226,7 @@ def prepare(
     return np.concatenate(parts), {"normalisation": about}
 
 
-def _parts(x: NDArray[Any], columns: slice) -> Any:
+def _parts(x: NDArray[Any], columns: slice) -> Iterator[NDArray[np.float32]]:
+    """Some pictures at a time."""
     for start in range(0, len(x), _CHUNK):
         yield np.asarray(x[start : start + _CHUNK, columns], np.float32)

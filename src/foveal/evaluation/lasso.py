@@ -74,7 +74,7 @@ def with_units(encoder: Encoder) -> Encoder:
         trunk["units"] = True
     try:
         shown = Encoder.from_description(about)
-    except (FovealError, TypeError):  # a network without residual units: its end points then
+    except FovealError:  # a network without residual units: its end points then
         return encoder
     # The same layers in the same order; those of a stage are named by unit now.
     own, found = shown.state_dict(), encoder.state_dict()
