@@ -124,16 +124,23 @@ def _decode_jpeg(data: bytes, at_least: int) -> Picture | None:
     """The fast path; None where Pillow has to say what it is."""
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError:
+    except ValueError as error:
+        if _loses_pixels(str(error).lower()):
+            raise BadImage("damaged", f"the header is broken: {error}") from None
         return None
-    if colours not in ("YCbCr", "RGB", "Gray"):
+    if colours not in ("YCbCr", "RGB", "Gray", "CMYK", "YCCK"):
         return None
     check_size(width, height)
     grey = colours == "Gray"
+    inks = colours in ("CMYK", "YCCK")
     try:
         # strict: half a picture must not pass as a whole one.
         pixels = simplejpeg.decode_jpeg(
-            data, "GRAY" if grey else "RGB", min_height=at_least, min_width=at_least, strict=True
+            data,
+            "CMYK" if inks else "GRAY" if grey else "RGB",
+            min_height=at_least,
+            min_width=at_least,
+            strict=True,
         )
     except ValueError as error:
         reason = str(error).lower()
@@ -144,6 +151,8 @@ def _decode_jpeg(data: bytes, at_least: int) -> Picture | None:
                 "damaged", f"data in the middle of the picture are broken: {error}"
             ) from None
         return None
+    if inks:
+        return None  # whole; Pillow knows how inks look
     if b"Exif\x00\x00" in data[:65536]:
         pixels = upright(pixels, _stored_orientation(data))
     return Picture(np.ascontiguousarray(pixels), "JPEG", "grey" if grey else "RGB")
@@ -160,7 +169,8 @@ def _loses_pixels(reason: str) -> bool:
     """Whether libjpeg's warning means that a part of the picture is grey or garbled."""
     if any(w in reason for w in ("premature end of data", "bad huffman", "instead of rst")):
         return True
-    stray = re.search(r"(\d+) extraneous bytes before marker 0xd\d", reason)
+    # Before a table, a scan or a restart; between comments they are harmless.
+    stray = re.search(r"(\d+) extraneous bytes before marker 0x[cd]", reason)
     return stray is not None and int(stray[1]) > _EXTRANEOUS_BYTES
 
 

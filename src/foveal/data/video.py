@@ -34,6 +34,12 @@ _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpeg,mpegvideo,mpegts,asf,flv,ogg,h264,hevc,m4v"
 )
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
+_CODED = ("h264", "hevc", "mjpeg", "mpeg2video", "mpeg4", "vp8", "vp9")
+_END_OF_JPEG, _PADDING = b"\xff\xd9", 64  # bytes that may follow it
+_ZEROS = 32
+_DELAY = (
+    18  # packets a decoder reads before it shows the first frame: 16 reordered ones, and itself
+)
 _CHECKED = 16  # frames whose time stamps are compared with their packets'
 _MISSING = 0.05  # share of the promised frames that may be missing: containers count badly
 
@@ -100,11 +106,12 @@ def index_video(path: Path) -> VideoIndex:
     """
     with _opened(path) as (container, stream):
         index = _from_packets(container, stream)
+    errors: list[Exception] = []
     with _opened(path) as (container, stream):
-        shown = list(islice(_all_frames(container, stream), _CHECKED))
+        shown = list(islice(_all_frames(container, stream, errors), _CHECKED))
     if not shown:
         raise BadImage("damaged", "no frame of the video can be decoded")
-    if index is None or [f.pts for f in shown] != index.stamp[: len(shown)].tolist():
+    if index is None or not _agree([f.pts for f in shown], index, bool(errors)):
         with _opened(path) as (container, stream):
             index = _counted(container, stream)
     height, width = shown[0].height, shown[0].width
@@ -112,6 +119,13 @@ def index_video(path: Path) -> VideoIndex:
     if _quarter_turns(shown[0]) % 2:
         height, width = width, height
     return replace(index, height=height, width=width)
+
+
+def _agree(shown: list[int | None], index: VideoIndex, gaps: bool) -> bool:
+    """Whether frames have the time stamps of packets; after errors some frames may be missing."""
+    if gaps:
+        return set(shown) <= set(index.stamp.tolist())
+    return bool(shown == index.stamp[: len(shown)].tolist())
 
 
 def read_frames(
@@ -137,11 +151,10 @@ def read_frames(
     broken = BadImage("damaged", "data of the video are broken here")
     with _opened(path) as (container, stream):
         first = int(index.start()[wanted[0]])
-        for number, frame in _decoded(container, stream, index, first, damage):
+        for number, frame, whole in _decoded(container, stream, index, first, damage):
             while left and left[0] < number:
                 yield left.popleft(), broken
             if left and left[0] == number:
-                whole = not (frame.is_corrupt or damage.touches(number))
                 yield left.popleft(), _pixels(frame) if whole else broken
             if not left:
                 return
@@ -150,46 +163,60 @@ def read_frames(
 
 
 class _Damage:
-    """Frames that depend on packets which could not be decoded."""
+    """Frames that depend on packets which could not be decoded.
+
+    Told by the order of decoding: what was decoded after a broken packet and is shown before the
+    next keyframe. Where frames are counted nothing but the order in which they come is known: all
+    are bad until a keyframe comes so late that it must have been read after the broken packet.
+    """
 
     def __init__(self, index: VideoIndex) -> None:
-        self.place, self.keys = index.place, np.flatnonzero(index.key)
+        self.counted, self.place = index.counted, index.place
+        self.keys = np.flatnonzero(index.key)
         self.spans: list[tuple[int, int]] = []
+        self.broken = False  # a packet was, and no keyframe has been shown that follows it
+        self.read_since = 0
 
-    def add(self, place: int) -> None:
-        """The packet at this place in the order of decoding is broken."""
-        later = self.keys[self.place[self.keys] > place]
-        self.spans.append((place, int(later[0]) if len(later) else len(self.place)))
+    def read(self, place: int, broken: bool) -> None:
+        """Notes the packet at this place in the order of decoding."""
+        if broken:
+            later = self.keys[self.place[self.keys] > place]
+            self.spans.append((place, int(later[0]) if len(later) else len(self.place)))
+            self.broken, self.read_since = True, 0
+        self.read_since += 1
 
-    def touches(self, number: int) -> bool:
-        """Whether a frame was made after a broken packet and is shown before the next keyframe."""
-        return any(self.place[number] >= p and number < key for p, key in self.spans)
+    def touches(self, number: int, key: bool) -> bool:
+        """Whether the frame shown now is one of them."""
+        if self.counted:
+            self.broken = self.broken and not (key and self.read_since > _DELAY)
+            return self.broken
+        return any(self.place[number] >= p and number < last for p, last in self.spans)
 
 
 def _decoded(
     container: Any, stream: Any, index: VideoIndex, first: int, damage: _Damage
-) -> Iterator[tuple[int, Any]]:
-    """Frames as they are shown, with their numbers, from the keyframe ``first`` on."""
+) -> Iterator[tuple[int, Any, bool]]:
+    """Frames as they are shown, from a keyframe on: number, frame, whether it is whole."""
     av = pyav()
     number_of = {stamp: i for i, stamp in enumerate(index.stamp.tolist())}
-    place = 0
-    shown = 0
+    place = shown = 0
     for packet in _packets(container, stream, None if index.counted else int(index.stamp[first])):
         if not index.counted and packet.size:
             at = number_of.get(_stamp(packet))
             place = place if at is None else int(index.place[at])
+        broken = packet.is_corrupt or _is_torn(stream, packet)
+        frames = []
         try:
-            if packet.is_corrupt:
-                damage.add(place)
             frames = packet.decode()
         except (av.FFmpegError, ValueError):
-            damage.add(place)
-            frames = []
+            broken = True
+        damage.read(place, broken)
         for frame in frames:
             number = shown if index.counted else number_of.get(frame.pts, -1)
             shown += 1
             if first <= number < len(index):
-                yield number, frame
+                touched = damage.touches(number, bool(frame.key_frame))
+                yield number, frame, not (touched or frame.is_corrupt)
         place += index.counted
 
 
@@ -225,14 +252,29 @@ def _demuxed(container: Any, stream: Any) -> Iterator[Any]:
         return
 
 
-def _all_frames(container: Any, stream: Any) -> Iterator[Any]:
-    """What the decoder gives from the beginning, whole or not."""
+def _all_frames(container: Any, stream: Any, errors: list[Exception]) -> Iterator[Any]:
+    """What the decoder gives from the beginning, whole or not, and what it could not decode."""
     av = pyav()
     for packet in _demuxed(container, stream):
         try:
             yield from packet.decode()
-        except (av.FFmpegError, ValueError):
-            continue
+        except (av.FFmpegError, ValueError) as error:
+            errors.append(error)
+
+
+def _is_torn(stream: Any, packet: Any) -> bool:
+    """Whether a packet shows damage that FFmpeg would paint over.
+
+    A JPEG without its end; zeros in a row, which no entropy coder writes and an interrupted copy
+    leaves. At the end of a packet some formats pad with them.
+    """
+    name = stream.codec_context.name
+    if not packet.size or name not in _CODED:
+        return False
+    content = bytes(packet)
+    if name == "mjpeg":
+        return _END_OF_JPEG not in content[-_PADDING:]
+    return bytes(_ZEROS) in (content if name.startswith("vp") else content.rstrip(b"\0"))
 
 
 def _stamp(packet: Any) -> int | None:
@@ -270,7 +312,7 @@ def _from_packets(container: Any, stream: Any) -> VideoIndex | None:
 def _counted(container: Any, stream: Any) -> VideoIndex:
     """The index of a video whose packets do not tell: everything is decoded once."""
     rate = float(stream.average_rate or stream.guessed_rate or 25)
-    keys = [bool(frame.key_frame) for frame in _all_frames(container, stream)]
+    keys = [bool(frame.key_frame) for frame in _all_frames(container, stream, [])]
     number_F = np.arange(len(keys), dtype=np.int64)
     trouble = _trouble(container, stream, len(keys), len(keys) / rate)
     return VideoIndex(number_F, number_F / rate, np.array(keys), number_F, True, 0, 0, trouble)
