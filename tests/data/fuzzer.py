@@ -196,6 +196,8 @@ def wrong(found, whole, suffix, only_cut):
             return f"{key} is another picture in spite of checksums"
         if only_cut and not same:
             return f"{key} is another picture after the file was cut off"
+        if suffix == ".gif" and picture.shape != originals[0].shape:
+            continue  # a canvas larger than the picture on it is a valid GIF
         if not same and half(picture) and not half(originals[0]):
             return f"{key} is half a picture"
     return None

@@ -119,8 +119,16 @@ def test_streams_do_not_know_threads_and_decode_each_block_once_a_pass(folder, m
         with Loader(table, [plan], seed=0, threads=threads) as loader:
             runs.append([loader.get(s)["main"].views["a"].clone() for s in range(6)])
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+    first = list(decoded)
+    # Continued at any step, and on two ranks, it is the same stream.
+    again = open_source(f"{folder}/#fps=12")
+    table = Table(again, np.arange(len(again)), np.full(len(again), -1, np.int64))
+    for rank in (0, 1):
+        with Loader(table, [plan], seed=0, threads=2, rank=rank, world=2) as loader:
+            half = loader.get(4)["main"].views["a"]
+        assert torch.equal(half, runs[0][4][12 * rank : 12 * rank + 12])
     # The cache keeps them from one loader to the next.
-    assert len(decoded) == len(set(decoded)) <= blocks_of(source).of.max() + 1
+    assert len(first) == len(set(first)) <= blocks_of(source).of.max() + 1
 
 
 def test_memory_stays_that_of_the_cache(tmp_path, monkeypatch):

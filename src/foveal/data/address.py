@@ -31,10 +31,10 @@ def check_options(text: str, options: dict[str, str], known: tuple[str, ...] = (
     """
     other = [key for key in options if key not in known]
     if other:
-        may = f"#{known[0]}=... " if known else "nothing behind a #: pictures are read as they are"
+        may = " or ".join(f"#{key}=..." for key in known)
         raise FovealError(
             f"{text} has no option {', '.join(other)}",
-            hint=f"it may have {', '.join(known)}: {may}" if known else may,
+            hint=f"{text}{may}" if len(known) == 1 else may or f"{text}, without the #",
         )
 
 
