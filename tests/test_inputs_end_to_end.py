@@ -1,6 +1,7 @@
 """Every kind of input goes all the way: scan, pretrain, evaluate, embed."""
 
 import io
+import json
 import tarfile
 
 import fsspec
@@ -193,6 +194,11 @@ def test_tiffs_of_16_bits_and_five_bands_just_work(tmp_path):
             tar.add(path, f"{path.parent.name}{path.stem}.tif")
     again = np.load(foveal.embed(tmp_path / "run", shard, tmp_path / "of_shards.npz"))
     assert np.array_equal(again["features"], found["features"])
+    # Whoever loads it elsewhere is told what white is.
+    foveal.export(tmp_path / "run", format="hf", out=tmp_path / "hf")
+    about = json.loads((tmp_path / "hf" / "preprocessor_config.json").read_text())
+    assert about["rescale_factor"] == 1 / 65535
+    assert "divide by 65535" in (tmp_path / "hf" / "README.md").read_text()
 
 
 def test_arrays_of_8_bits_and_grey_png_of_16(tmp_path):

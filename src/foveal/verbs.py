@@ -110,7 +110,8 @@ def _hand_over(trained: Trained) -> None:
     if ranks.rank() != 0:
         return
     if trained.outcome is not None and trained.encoder is not None and trained.table is not None:
-        about = {"recipe": recipe.to_json(), "version": __version__}
+        bits = trained.table.source.bits
+        about = {"recipe": recipe.to_json(), "version": __version__, "bits": bits}
         if trained.outcome.kept is not None:
             about["kept"] = trained.outcome.kept
         save_encoder(trained.encoder, folder.backbone_file, about)

@@ -31,6 +31,7 @@ def write_card(
     names = " and ".join(dict.fromkeys(spec["name"] for spec in described["trunks"]))
     resize = round(encoder.size / encoder.fraction)
     recipe = about.get("recipe", {})
+    white = 2 ** about.get("bits", 8) - 1
     how = f" with {recipe['method']}" if isinstance(recipe, dict) and "method" in recipe else ""
     by = " ".join(["foveal", *([about["version"]] if "version" in about else [])])
     inputs = "\n".join(
@@ -58,7 +59,7 @@ or, with foveal: `foveal.load(FOLDER)`, `foveal embed FOLDER --data PICTURES --o
 ## Pictures
 
 {encoder.channels} channels; resize the short side to {resize} pixels (bicubic), cut the central
-{encoder.size}x{encoder.size}, divide by the largest pixel value so that they lie in [0, 1].
+{encoder.size}x{encoder.size}, divide by {white} so that pixels lie in [0, 1].
 {_INPUTS.get(libraries[-1], _INPUTS["torch"])}
 
 {inputs}

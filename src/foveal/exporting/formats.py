@@ -152,7 +152,7 @@ def _export_hf(
             "do_center_crop": True,
             "crop_size": {"height": encoder.size, "width": encoder.size},
             "do_rescale": True,
-            "rescale_factor": 1 / 255,
+            "rescale_factor": 1 / (2 ** about.get("bits", 8) - 1),
             # The network does it: its input layers are part of it.
             "do_normalize": False,
         },

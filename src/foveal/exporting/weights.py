@@ -1,8 +1,9 @@
 """An encoder in one safetensors file: its weights, and how to build it, as plain values.
 
 The metadata of the file holds under ``foveal`` a JSON object: ``format`` (1), ``encoder`` (see
-``Encoder.describe``), ``about`` (whatever the writer says of it: recipe, version, seed) and
-``prefix`` (what to put before the names in the file, so that it can hold another library's names).
+``Encoder.describe``), ``about`` (whatever the writer says of it: recipe, version, seed, ``bits`` of
+the pictures) and ``prefix`` (what to put before the names in the file, so that it can hold another
+library's names).
 """
 
 from __future__ import annotations
