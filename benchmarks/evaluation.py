@@ -1,13 +1,12 @@
 """What every protocol says of one trained network: writes the table of docs/evaluation.md.
 
-    python benchmarks/evaluation.py RUN [--data FOLDER] [--only PROTOCOL,...] [--epochs E]
+    python benchmarks/evaluation.py RUN --data DOOM
 
-RUN is a finished run on Doom objects, e.g. of ``make proofs``: runs/proofs/simclr-0. Each protocol
-measures the trained network, the same network at random initialisation and raw pixels (on scenes a
-prediction that looks at nothing) on the same pictures; where the trained one does not win, the
-table says so. Fine-tuning on all labels gets few epochs (``--epochs``), few labels get what the
-default recipe says. What was measured before is taken from RUN/features; with ``--only`` the other
-protocols' rows are what RUN/results holds of them.
+RUN is a finished run on Doom objects, e.g. of ``make proofs``: runs/proofs/simclr-0; DOOM is what
+``foveal data doom`` wrote. Each protocol measures the trained network, the same network at random
+initialisation and what looks at nothing, on the same pictures; where the trained one does not win,
+the table says so. Budgets of what trains are short (``STEPS``). What was measured before is taken
+from RUN/features, and the page is written after every protocol.
 """
 
 from __future__ import annotations
@@ -15,147 +14,193 @@ from __future__ import annotations
 import argparse
 import datetime
 import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 import foveal
 from foveal.engine.runfolder import RunFolder, environment
-from foveal.evaluation.dense.protocol import TASKS
-from foveal.evaluation.protocols import PROTOCOLS
-from foveal.evaluation.result import TRIVIAL, Result, figure
-from foveal.exporting.formats import results_of
+from foveal.evaluation.result import TRIVIAL, WORDS, Result, figure
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "evaluation.md"
 BEGIN, END = "<!-- begin: benchmarks/evaluation.py -->", "<!-- end: benchmarks/evaluation.py -->"
-APART = ("finetune",)  # with its own number of epochs
-ON_SCENES = (*TASKS, "detection")
-WITHOUT = ("health",)  # figures without a baseline to win against
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command.
+
+    Attributes:
+        protocols: What is measured.
+        part: Of the Doom world.
+        changes: ``KEY=VALUE``.
+        options: ``labels``, ``tuning``.
+        metrics: Those shown; none named: all.
+    """
+
+    protocols: tuple[str, ...]
+    part: str = "objects"
+    changes: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ()
+
+
+STEPS = (
+    Step(("knn", "linear", "ridge", "sgd", "mlp", "mlp_rotnet", "tencrop")),
+    Step(("svm", "svm_lowshot", "retrieval", "episodes", "clusters")),
+    Step(("endpoints",)),
+    Step(("fewlabels",)),
+    Step(("fewlabels",), changes=("freeze=stage2", "reads=stage2", "steps=600",
+                                  "schedule.milestones=[210,420,510]"),
+         options={"tuning": "rotnet", "labels": ["20", "100"]}),
+    Step(("finetune",), changes=("epochs=3",)),
+    Step(("retrain_after", "finetune_after"),
+         changes=("epochs=1", 'after=["stage1","stage3"]')),
+    Step(("svm", "linear"), "scenes"),
+    Step(("finetune",), "scenes", ("epochs=10", "crops=10", "batchnorm=frozen")),
+    Step(("segmentation",), "scenes", metrics=("mean_iou", "accuracy")),
+    Step(("depth",), "scenes", metrics=("delta1", "rel", "rms")),
+    Step(("normals",), "scenes", metrics=("mean", "median", "within_11")),
+    Step(("detection",), "scenes", metrics=("ap50_eleven_point", "ap")),
+    Step(("matching",), "scenes"),
+)  # fmt: skip
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Runs every step and writes the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, default=ROOT / "data" / "doom")
-    every = [*(p for p in PROTOCOLS if p not in WITHOUT), *ON_SCENES]
-    parser.add_argument("--only", default=",".join(every))
-    parser.add_argument("--epochs", type=int, default=3, help="of fine-tuning on all labels")
+    parser.add_argument("--until", type=int, default=len(STEPS), help="so many steps alone")
     arguments = parser.parse_args()
-    results: list[Result] = []
-    for name in every:
-        if name in arguments.only.split(","):
-            began = time.process_time()
-            results += measured(name, arguments)
-            print(f"{name}: {time.process_time() - began:.0f} CPU seconds", flush=True)
-        else:
-            results += kept(name, arguments.run)
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
+    found: dict[str, list[Result]] = {}
+    seconds = 0.0
+    for step in STEPS[: arguments.until]:
+        began = time.process_time()
+        results = foveal.evaluate(
+            arguments.run,
+            arguments.data / step.part,
+            protocols=step.protocols,
+            changes=list(step.changes),
+            console=Console(stderr=True),
+            quiet=False,
+            **step.options,
+        )
+        seconds += time.process_time() - began
+        print(f"{step.protocols} {time.process_time() - began:.0f} s", flush=True)
+        found.setdefault(step.part, []).extend(
+            r for r in results if not step.metrics or r.metric in step.metrics
+        )
+        write(found, arguments)
+    print(f"{seconds:.0f} CPU seconds")
+
+
+def write(found: dict[str, list[Result]], arguments: argparse.Namespace) -> None:
+    """Puts the table between the marks of the page."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    body = "\n".join(table(results, arguments))
+    body = "\n".join(page(found, arguments))
     PAGE.write_text(f"{before}{BEGIN}\n{body}\n{END}{after}", encoding="utf-8")
 
 
-def measured(name: str, arguments: argparse.Namespace) -> list[Result]:
-    """Runs one protocol."""
-    return foveal.evaluate(
-        arguments.run,
-        arguments.data / ("scenes" if name in ON_SCENES else "objects"),
-        protocols=[name],
-        changes={"epochs": arguments.epochs} if name in APART else {},
-        console=Console(stderr=True),
-        quiet=False,
-    )
-
-
-def kept(name: str, run: Path) -> list[Result]:
-    """What the run folder holds of a protocol."""
-    found = map(Result.from_json, results_of(run))
-    return [r for r in found if r.protocol == name or r.protocol.startswith(f"{name}-")]
-
-
-def table(results: list[Result], arguments: argparse.Namespace) -> list[str]:
+def page(found: dict[str, list[Result]], arguments: argparse.Namespace) -> Iterable[str]:
     """The lines between the marks."""
     about = environment()
     machine = f"{about['processor']}, {about['cores']} cores, torch {about['versions']['torch']}"
     recipe = RunFolder(arguments.run).recipe()
-    parts = {
-        "objects": [r for r in results if r.trivial == "pixels"],
-        "scenes": [r for r in results if r.trivial != "pixels"],
-    }
-    lines = [
+    yield (
         f"A small network trained by {recipe.method} on Doom objects without labels "
         f"(`{recipe.method}/doom`, seed {recipe.seed}), measured on maps that training never saw. "
-        "Shares in percent, 95 % intervals in brackets; *over random init* is paired, and positive "
-        "where an error fell.",
-    ]
-    for some in parts.values():
-        if some:
-            lines += ["", *section(some)]
-    return [
-        *lines,
-        "",
-        *verdict(results),
-        f"Fine-tuning on all labels: {arguments.epochs} epochs. *Random init* of a fine-tuned row "
-        "is the same schedule from a random start, *raw pixels* a linear probe with the same "
-        "labels. One run of one seed.",
-        "",
-        f"Command: `python benchmarks/evaluation.py {arguments.run.name}` · Machine: {machine} · "
-        f"Date: {datetime.datetime.now(datetime.UTC).date().isoformat()}",
-    ]
+        "Shares in percent; in brackets the 95 % interval. *Over random init* is paired, and "
+        "positive where an error fell."
+    )
+    for part, results in found.items():
+        yield from ("", f"`{part}`: {', '.join(dict.fromkeys(r.counted for r in results))}.", "")
+        yield "| protocol | metric | trained | random init | beside | over random init | wins |"
+        yield "|---|---|---:|---:|---:|---:|---|"
+        yield from map(row, results)
+    yield from ("", verdict([r for some in found.values() for r in some]), "")
+    yield (
+        "`random init` of a fine-tuned row is the same training from a random start, of RotNet's "
+        "few labels (20 and 100 a class) of all layers. *Beside*: raw pixels, a prediction that "
+        "looks at nothing, or SIFT. Fine-tuning has short budgets: " + "; ".join(budgets()) + ". "
+        "One run of one seed."
+    )
+    yield ""
+    yield (
+        f"Command: `python benchmarks/evaluation.py {arguments.run.name} --data "
+        f"{arguments.data.name}` · Machine: {machine} · "
+        f"Date: {datetime.datetime.now(datetime.UTC).date().isoformat()}"
+    )
 
 
-def section(results: list[Result]) -> list[str]:
-    """The table of one set of data."""
-    data = results[0].configuration["data"]
-    beside = "raw pixels" if results[0].trivial == "pixels" else "without looking"
-    return [
-        f"{'/'.join(Path(data['test']['name']).parts[-2:])}: {data['train']['n']:,} training "
-        f"pictures, {data['test']['n']:,} test pictures.",
-        "",
-        f"| protocol | metric | trained | random init | {beside} | over random init | wins |",
-        "|---|---|---:|---:|---:|---:|---|",
-        *map(line, results),
-    ]
+def budgets() -> Iterable[str]:
+    """The steps with settings of their own."""
+    for step in STEPS:
+        if step.changes:
+            tuning = step.options.get("tuning")
+            words = [*([f"--tuning {tuning}"] if tuning else []), *step.changes]
+            yield f"{' and '.join(step.protocols)} on {step.part} `{' '.join(words)}`"
 
 
-def line(r: Result) -> str:
-    """One row."""
-    start, other = r.baselines["random_init"], r.baselines[str(r.trivial)]
-    low, high = gain(r, "random_init")
-    metric = r.metric if r.unit in ("share", "") else f"{r.metric} ({r.unit})"
-    difference = start["difference"] * (1 if r.higher_is_better else -1)
-    own = "" if r.interval is None else " [{}, {}]".format(*(figure(x, r.unit) for x in r.interval))
+def row(r: Result) -> str:
+    """One line of a table."""
+    start = r.baselines["random_init"]
+    low, high = (gain(r, x) for x in start["difference_interval"])
+    if low > high:
+        low, high = high, low
+    beside = " / ".join(
+        f"{figure(r.baselines[name]['value'], r.unit)}"
+        + ("" if name == "pixels" else f" ({TRIVIAL[name]})")
+        for name in r.others
+    )
+    unit = f" ({r.unit})" if r.unit not in ("share", "") else ""
     return (
-        f"| {r.protocol} | {metric} | **{figure(r.value, r.unit)}**{own} "
-        f"| {figure(start['value'], r.unit)} | {figure(other['value'], r.unit)} "
-        f"| {figure(difference, r.unit, '+')} "
+        f"| {r.protocol} | {WORDS.get(r.metric, r.metric)}{unit} "
+        f"| **{figure(r.value, r.unit)}**{interval(r)} | {figure(start['value'], r.unit)} "
+        f"| {beside or '-'} | {figure(gain(r, start['difference']), r.unit, '+')} "
         f"[{figure(low, r.unit, '+')}, {figure(high, r.unit, '+')}] | {wins(r)} |"
     )
 
 
-def gain(r: Result, name: str) -> tuple[float, float]:
-    """The interval of what was won over a baseline; positive is better."""
-    low, high = r.baselines[name]["difference_interval"]
-    return (low, high) if r.higher_is_better else (-high, -low)
+def interval(r: Result) -> str:
+    """In brackets."""
+    if r.interval is None:
+        return ""
+    low, high = (figure(x, r.unit) for x in r.interval)
+    return f" [{low}, {high}]"
+
+
+def gain(r: Result, difference: float) -> float:
+    """Of a difference: positive is better."""
+    return difference if r.higher_is_better else -difference
+
+
+def surely_over(r: Result, name: str) -> bool:
+    """Whether the whole interval of the difference is on the good side."""
+    return min(gain(r, x) for x in r.baselines[name]["difference_interval"]) > 0
 
 
 def wins(r: Result) -> str:
     """Over which baselines it is beyond doubt; **no** where over none."""
     names = {"random_init": "random init", **TRIVIAL}
-    over = [names[name] for name in r.baselines if gain(r, name)[0] > 0]
+    over = [names[name] for name in r.baselines if surely_over(r, name)]
     if len(over) == len(r.baselines):
         return "yes"
-    return f"only over {over[0]}" if over else "**no**"
+    return f"only over {', '.join(over)}" if over else "**no**"
 
 
-def verdict(results: list[Result]) -> list[str]:
+def verdict(results: Sequence[Result]) -> str:
     """Where pretraining does not win over a random start, in words."""
-    lost = [f"{r.protocol} {r.metric}" for r in results if gain(r, "random_init")[0] <= 0]
+    lost = [f"{r.protocol} {WORDS.get(r.metric, r.metric)}" for r in results
+            if not surely_over(r, "random_init")]  # fmt: skip
     if not lost:
-        return ["Pretraining wins over the random start in every row.", ""]
-    return [f"**Pretraining does not win over the random start in:** {', '.join(lost)}.", ""]
+        return "Pretraining wins over the random start in every row."
+    return f"**Pretraining does not surely win over the random start in:** {', '.join(lost)}."
 
 
 if __name__ == "__main__":
