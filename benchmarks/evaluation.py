@@ -23,7 +23,7 @@ from rich.console import Console
 
 import foveal
 from foveal.engine.runfolder import RunFolder, environment
-from foveal.evaluation.result import TRIVIAL, WORDS, Result, figure
+from foveal.evaluation.result import TRIVIAL, Result, figure, metric_words
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "evaluation.md"
@@ -160,7 +160,7 @@ def row(r: Result) -> str:
     )
     unit = f" ({r.unit})" if r.unit not in ("share", "") else ""
     return (
-        f"| {r.protocol} | {WORDS.get(r.metric, r.metric)}{unit} "
+        f"| {r.protocol} | {metric_words(r.metric)}{unit} "
         f"| **{figure(r.value, r.unit)}**{interval(r)} | {figure(start['value'], r.unit)} "
         f"| {beside or '-'} | {figure(gain(r, start['difference']), r.unit, '+')} "
         f"[{figure(low, r.unit, '+')}, {figure(high, r.unit, '+')}] | {wins(r)} |"
@@ -196,7 +196,7 @@ def wins(r: Result) -> str:
 
 def verdict(results: Sequence[Result]) -> str:
     """Where pretraining does not win over a random start, in words."""
-    lost = [f"{r.protocol} {WORDS.get(r.metric, r.metric)}" for r in results
+    lost = [f"{r.protocol} {metric_words(r.metric)}" for r in results
             if not surely_over(r, "random_init")]  # fmt: skip
     if not lost:
         return "Pretraining wins over the random start in every row."
