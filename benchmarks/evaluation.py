@@ -1,12 +1,12 @@
 """What every protocol says of one trained network: writes the table of docs/evaluation.md.
 
-    python benchmarks/evaluation.py RUN --data DOOM
+    python benchmarks/evaluation.py RUN --data DOOM [--kept]
 
 RUN is a finished run on Doom objects, e.g. of ``make proofs``: runs/proofs/simclr-0; DOOM is what
 ``foveal data doom`` wrote. Each protocol measures the trained network, the same network at random
 initialisation and what looks at nothing, on the same pictures; where the trained one does not win,
-the table says so. Budgets of what trains are short (``STEPS``). What was measured before is taken
-from RUN/features, and the page is written after every protocol.
+the table says so. Budgets of what trains are short (``STEPS``). The table shows what RUN/results
+holds and is written after every step; ``--kept`` measures nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 from rich.console import Console
 
 import foveal
+from foveal.core.files import read_json
 from foveal.engine.runfolder import RunFolder, environment
 from foveal.evaluation.result import TRIVIAL, Result, figure, metric_words
 
@@ -39,14 +40,12 @@ class Step:
         part: Of the Doom world.
         changes: ``KEY=VALUE``.
         options: ``labels``, ``tuning``.
-        metrics: Those shown; none named: all.
     """
 
     protocols: tuple[str, ...]
     part: str = "objects"
     changes: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
-    metrics: tuple[str, ...] = ()
 
 
 STEPS = (
@@ -54,20 +53,26 @@ STEPS = (
     Step(("svm", "svm_lowshot", "retrieval", "episodes", "clusters")),
     Step(("endpoints",)),
     Step(("fewlabels",)),
-    Step(("fewlabels",), changes=("freeze=stage2", "reads=stage2", "steps=600",
-                                  "schedule.milestones=[210,420,510]"),
-         options={"tuning": "rotnet", "labels": ["20", "100"]}),
+    Step(("fewlabels",), changes=("freeze=stage2", "reads=stage2", "steps=100",
+                                  "schedule.milestones=[35,70,85]"),
+         options={"tuning": "rotnet", "labels": ["20"]}),
     Step(("finetune",), changes=("epochs=3",)),
     Step(("retrain_after", "finetune_after"),
-         changes=("epochs=1", 'after=["stage1","stage3"]')),
+         changes=("epochs=0.25", 'after=["stage1","stage3"]')),
     Step(("svm", "linear"), "scenes"),
-    Step(("finetune",), "scenes", ("epochs=10", "crops=10", "batchnorm=frozen")),
-    Step(("segmentation",), "scenes", metrics=("mean_iou", "accuracy")),
-    Step(("depth",), "scenes", metrics=("delta1", "rel", "rms")),
-    Step(("normals",), "scenes", metrics=("mean", "median", "within_11")),
-    Step(("detection",), "scenes", metrics=("ap50_eleven_point", "ap")),
+    Step(("finetune",), "scenes", ("epochs=3", "crops=4", "batchnorm=frozen")),
+    Step(("segmentation", "depth", "normals"), "scenes"),
+    Step(("detection",), "scenes"),
     Step(("matching",), "scenes"),
 )  # fmt: skip
+# Of protocols with many figures, those shown.
+SHOWN = {
+    "segmentation": ("mean_iou", "accuracy"),
+    "depth": ("delta1", "rel", "rms"),
+    "normals": ("mean", "median", "within_11"),
+    "detection": ("ap50_eleven_point", "ap"),
+    "clusters": ("nmi_arithmetic", "ami", "purity", "hungarian"),
+}
 
 
 def main() -> None:
@@ -75,13 +80,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, default=ROOT / "data" / "doom")
-    parser.add_argument("--until", type=int, default=len(STEPS), help="so many steps alone")
+    parser.add_argument("--kept", action="store_true", help="measure nothing")
     arguments = parser.parse_args()
-    found: dict[str, list[Result]] = {}
-    seconds = 0.0
-    for step in STEPS[: arguments.until]:
+    for step in () if arguments.kept else STEPS:
         began = time.process_time()
-        results = foveal.evaluate(
+        foveal.evaluate(
             arguments.run,
             arguments.data / step.part,
             protocols=step.protocols,
@@ -90,28 +93,46 @@ def main() -> None:
             quiet=False,
             **step.options,
         )
-        seconds += time.process_time() - began
-        print(f"{step.protocols} {time.process_time() - began:.0f} s", flush=True)
-        found.setdefault(step.part, []).extend(
-            r for r in results if not step.metrics or r.metric in step.metrics
-        )
-        write(found, arguments)
-    print(f"{seconds:.0f} CPU seconds")
+        print(f"{step.protocols} {time.process_time() - began:.0f} CPU seconds", flush=True)
+        write(arguments)
+    write(arguments)
 
 
-def write(found: dict[str, list[Result]], arguments: argparse.Namespace) -> None:
+def write(arguments: argparse.Namespace) -> None:
     """Puts the table between the marks of the page."""
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    body = "\n".join(page(found, arguments))
+    body = "\n".join(page(arguments.run, arguments.data))
     PAGE.write_text(f"{before}{BEGIN}\n{body}\n{END}{after}", encoding="utf-8")
 
 
-def page(found: dict[str, list[Result]], arguments: argparse.Namespace) -> Iterable[str]:
+def kept(run: Path, data: Path) -> dict[str, list[Result]]:
+    """What is shown of the results of a run, by the part of the world they are of."""
+    found: dict[str, list[Result]] = {}
+    for file in RunFolder(run).results.glob("*.json"):
+        for r in map(Result.from_json, read_json(file)):
+            test = Path(r.configuration["data"]["test"]["name"])
+            part = test.relative_to(data).parts[0].split()[0] if data in test.parents else ""
+            shown = SHOWN.get(r.protocol)
+            if part and r.baselines and (shown is None or r.metric in shown):
+                found.setdefault(part, []).append(r)
+    order = [name for step in STEPS for name in step.protocols]
+    for some in found.values():
+        some.sort(key=lambda r: (_place(r.protocol, order), r.protocol))
+    return dict(sorted(found.items()))
+
+
+def _place(protocol: str, order: Sequence[str]) -> int:
+    """Of a protocol, or of the one it is a part of (``fewlabels-1%-linear``)."""
+    name = protocol.replace("-after-", "_after-").partition("-")[0]
+    return order.index(name) if name in order else len(order)
+
+
+def page(run: Path, data: Path) -> Iterable[str]:
     """The lines between the marks."""
     about = environment()
     machine = f"{about['processor']}, {about['cores']} cores, torch {about['versions']['torch']}"
-    recipe = RunFolder(arguments.run).recipe()
+    recipe, found = RunFolder(run).recipe(), kept(run, data)
     yield (
         f"A small network trained by {recipe.method} on Doom objects without labels "
         f"(`{recipe.method}/doom`, seed {recipe.seed}), measured on maps that training never saw. "
@@ -119,32 +140,21 @@ def page(found: dict[str, list[Result]], arguments: argparse.Namespace) -> Itera
         "positive where an error fell."
     )
     for part, results in found.items():
-        yield from ("", f"`{part}`: {', '.join(dict.fromkeys(r.counted for r in results))}.", "")
+        yield from ("", f"`{part}`: {'; '.join(dict.fromkeys(r.counted for r in results))}.", "")
         yield "| protocol | metric | trained | random init | beside | over random init | wins |"
         yield "|---|---|---:|---:|---:|---:|---|"
         yield from map(row, results)
     yield from ("", verdict([r for some in found.values() for r in some]), "")
     yield (
-        "`random init` of a fine-tuned row is the same training from a random start, of RotNet's "
-        "few labels (20 and 100 a class) of all layers. *Beside*: raw pixels, a prediction that "
-        "looks at nothing, or SIFT. Fine-tuning has short budgets: " + "; ".join(budgets()) + ". "
-        "One run of one seed."
+        "Of a fine-tuned row *random init* is the same training from a random start (of RotNet's "
+        "few labels, 20 a class, that of all layers) and the epochs are named: budgets are short. "
+        "*Beside*: raw pixels, or a prediction that looks at nothing. One run of one seed."
     )
     yield ""
     yield (
-        f"Command: `python benchmarks/evaluation.py {arguments.run.name} --data "
-        f"{arguments.data.name}` · Machine: {machine} · "
-        f"Date: {datetime.datetime.now(datetime.UTC).date().isoformat()}"
+        f"Command: `python benchmarks/evaluation.py {run.name} --data {data.name}` · Machine: "
+        f"{machine} · Date: {datetime.datetime.now(datetime.UTC).date().isoformat()}"
     )
-
-
-def budgets() -> Iterable[str]:
-    """The steps with settings of their own."""
-    for step in STEPS:
-        if step.changes:
-            tuning = step.options.get("tuning")
-            words = [*([f"--tuning {tuning}"] if tuning else []), *step.changes]
-            yield f"{' and '.join(step.protocols)} on {step.part} `{' '.join(words)}`"
 
 
 def row(r: Result) -> str:
@@ -160,11 +170,19 @@ def row(r: Result) -> str:
     )
     unit = f" ({r.unit})" if r.unit not in ("share", "") else ""
     return (
-        f"| {r.protocol} | {metric_words(r.metric)}{unit} "
+        f"| {r.protocol}{epochs(r)} | {metric_words(r.metric)}{unit} "
         f"| **{figure(r.value, r.unit)}**{interval(r)} | {figure(start['value'], r.unit)} "
         f"| {beside or '-'} | {figure(gain(r, start['difference']), r.unit, '+')} "
         f"[{figure(low, r.unit, '+')}, {figure(high, r.unit, '+')}] | {wins(r)} |"
     )
+
+
+def epochs(r: Result) -> str:
+    """How long a network was trained for a row."""
+    if "mode" not in r.configuration or not r.configuration["mode"].startswith("trained"):
+        return ""
+    seen = r.configuration["chosen"]["trained"]["epochs"]
+    return f" ({seen:g} {'epoch' if seen == 1 else 'epochs'})"
 
 
 def interval(r: Result) -> str:
