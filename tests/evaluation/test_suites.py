@@ -37,7 +37,7 @@ def test_a_suite_names_what_there_is(name):
 
 
 def test_the_doom_suite_leaves_out_what_trains_once_a_layer_or_has_no_doom_data():
-    out = {"retrain_after", "finetune_after", "corruptions", "instances"}
+    out = {"retrain_after", "finetune_after", "svm_pyramid", "lasso", "corruptions", "instances"}
     assert set(get_suite("doom").protocols) == {*PROTOCOLS, *OWN_DATA} - out
 
 

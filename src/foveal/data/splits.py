@@ -16,6 +16,7 @@ from foveal.data.boxes import is_coco, open_coco
 from foveal.data.files import FileSource, open_folder, peeked
 from foveal.data.kinds import kind_of
 from foveal.data.sources import Source, Subset, open_source
+from foveal.data.stl10 import is_stl10, stl10_splits
 from foveal.data.voc import is_voc, voc_splits
 from foveal.errors import FovealError
 
@@ -51,6 +52,8 @@ def load_splits(data: Any, *, seed: int = 0, channels: int | None = None) -> tup
         return voc_splits(Path(data).expanduser(), channels=channels)
     if isinstance(data, str | Path) and is_coco(Path(data).expanduser()):
         return open_coco(str(data), Path(data).expanduser(), channels=channels)
+    if isinstance(data, str | Path) and is_stl10(Path(data).expanduser()):
+        return stl10_splits(Path(data).expanduser(), channels=channels)
     parts = _split_tables(data)
     if parts is not None:
         return _labelled_alike(*(open_source(part, channels=channels) for part in parts))

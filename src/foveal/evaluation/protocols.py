@@ -7,6 +7,7 @@ from functools import partial
 
 from foveal.errors import FovealError
 from foveal.evaluation.bench import Bench
+from foveal.evaluation.cells_svm import svm_pyramid, svm_quadrants
 from foveal.evaluation.clusters import clusters
 from foveal.evaluation.compare import WHICH
 from foveal.evaluation.endpoints import endpoints
@@ -76,6 +77,8 @@ PROTOCOLS: dict[str, Callable[[Bench], list[Result]]] = {
     "mlp_rotnet": partial(classify, name="mlp_rotnet", probe=mlp_rotnet),
     "svm": svm,
     "svm_lowshot": svm_lowshot,
+    "svm_quadrants": svm_quadrants,
+    "svm_pyramid": svm_pyramid,
     "retrieval": retrieval,
     "episodes": episodes,
     "clusters": clusters,

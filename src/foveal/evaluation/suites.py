@@ -47,10 +47,10 @@ SUITES = {
     ),
     "doom": Suite(
         ("knn", "linear", "ridge", "sgd", "endpoints", "tencrop", "mlp", "mlp_rotnet", "svm",
-         "svm_lowshot", "retrieval", "episodes", "clusters", "health", "fewlabels", "finetune",
-         "segmentation", "depth", "normals", "detection", "matching"),
+         "svm_lowshot", "svm_quadrants", "retrieval", "episodes", "clusters", "health",
+         "fewlabels", "finetune", "segmentation", "depth", "normals", "detection", "matching"),
         about="Everything the Doom world has labels for, but for what trains once a layer "
-        "(retrain_after, finetune_after).",
+        "(retrain_after, finetune_after) and svm_pyramid, which is svm_quadrants with more cells.",
     ),
 }  # fmt: skip
 
