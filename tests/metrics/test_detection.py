@@ -121,3 +121,18 @@ def test_pycocotools_is_asked_for(monkeypatch):
     assert "foveal[scenes]" in caught.value.hint
     monkeypatch.undo()
     assert importlib.import_module("pycocotools.coco")
+
+
+def test_both_matches_agree_where_objects_lie_apart():
+    draw = np.random.default_rng(1)
+    truth, seen = [], []
+    for _ in range(20):
+        low = np.stack(np.meshgrid([0.0, 100, 200], [0.0, 100]), -1).reshape(-1, 2)
+        c = np.concatenate([low, low + draw.uniform(20, 60, (6, 2))], 1)
+        label = draw.integers(0, 2, 6)
+        truth.append(Boxes(c, label, np.zeros(6, bool), np.prod(c[:, 2:] - c[:, :2], 1)))
+        moved = np.repeat(c, 2, 0) + draw.normal(0, 5, (12, 4))
+        seen.append(Found(moved, np.repeat(label, 2), draw.random(12)))
+    by_coco = coco_scores(truth, seen, 2).values["ap50"]
+    assert mean_ap(voc_rankings(truth, seen, 2), "coco") == pytest.approx(by_coco, abs=1e-6)
+    assert 0.2 < by_coco < 0.9
