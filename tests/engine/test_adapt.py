@@ -236,8 +236,10 @@ def test_nothing_is_guarded_unasked(tmp_path):
 
 
 def test_settings(pictures, tmp_path):
-    with pytest.raises(FovealError, match="init says which"):
+    with pytest.raises(FovealError, match="none were named"):
         foveal.pretrain(pictures, tmp_path / "run", recipe=recipe("rotation"), adapt=True)
+    with pytest.raises(FovealError, match="init says which"):
+        override(Recipe(epochs=1), {"adapt": {"heads": 2}})
     base = Recipe(epochs=1, init="x")
     assert override(base, {"adapt": {}}).adapt == Adapt()
     assert override(base, {"adapt": {"heads": 2}}).adapt == Adapt(heads=2)

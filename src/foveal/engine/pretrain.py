@@ -99,6 +99,12 @@ class Wish:
             raise FovealError("--method and --recipe were both given", hint="one of them")
         if self.epochs is not None and self.minutes is not None:
             raise FovealError("--epochs and --minutes were both given", hint="one of them")
+        known = self.init or self.changes.get("init") or getattr(self.recipe, "init", None)
+        if self.adapt and not known:
+            raise FovealError(
+                "--adapt continues from good weights, and none were named",
+                hint="--init with a file, a run folder or timm/NAME",
+            )
 
     def explicit(self) -> dict[str, Any]:
         """The parts of a recipe that were asked for by name."""
