@@ -80,7 +80,24 @@ def test_the_card_holds_what_was_measured(saved, tmp_path):
     result = Result("knn", "top1", 0.306, (0.292, 0.321), 4000, baselines, about)
     write_card(saved[0], {}, tmp_path, "torch.load()", [result.to_json()])
     card = (tmp_path / "README.md").read_text()
-    assert "| knn top1 | test (4,000) | 30.6 [29.2, 32.1] | 14.6 | 17.1 |" in card
+    row = "| knn top1 | test (4,000) | 30.6 [29.2, 32.1] | 14.6 | 17.1 (raw pixels) |"
+    assert row in card
+
+
+def test_the_card_holds_figures_that_are_no_shares_and_other_baselines(saved, tmp_path):
+    def beside(value):
+        return {
+            "value": value, "interval": None, "difference": 0.1, "difference_interval": None,
+        }  # fmt: skip
+
+    about = {"data": {"test": {"name": "doom/scenes", "n": 200}}, "unit": "m"}
+    baselines = {"random_init": beside(0.9), "mean_depth": beside(1.23456)}
+    depth = Result("depth", "rmse", 0.71234, None, 200, baselines, about)
+    alone = Result("knn", "top1", 0.5, (0.4, 0.6), 10, {"random_init": beside(0.25)}, {})
+    write_card(saved[0], {}, tmp_path, "torch.load()", [depth.to_json(), alone.to_json()])
+    card = (tmp_path / "README.md").read_text()
+    assert "| depth rmse (m) | scenes (200) | 0.7123 | 0.9 | 1.235 (mean depth) |" in card
+    assert "| knn top1 | ? (10) | 50.0 [40.0, 60.0] | 25.0 | - |" in card
 
 
 def test_a_run_folder_brings_its_results(tmp_path):

@@ -106,14 +106,31 @@ def _measured(results: Sequence[dict[str, Any]]) -> str:
     rows = [r for r in results if r["baselines"]]
     if not rows:
         return "Nothing was measured: `foveal evaluate RUN --data LABELLED` before the export does."
-    lines = ["| protocol | data | value | random init | raw pixels |", "|---|---|---:|---:|---:|"]
+    lines = [
+        "| protocol | data | value | random init | without a network |",
+        "|---|---|---:|---:|---:|",
+    ]
     for r in rows:
         data = r["configuration"].get("data", {}).get("test", {})
-        low, high = r["interval"]
-        base = [f"{100 * r['baselines'][k]['value']:.1f}" for k in ("random_init", "pixels")]
+        unit = r["configuration"].get("unit", "share")
+        value = _figure(r["value"], unit)
+        if r["interval"]:
+            value += f" [{', '.join(_figure(x, unit) for x in r['interval'])}]"
+        drawn = [b for name, b in r["baselines"].items() if name == "random_init"]
+        others = [(name, b) for name, b in r["baselines"].items() if name != "random_init"]
+        start = _figure(drawn[0]["value"], unit) if drawn else "-"
+        beside = ", ".join(f"{_figure(b['value'], unit)} ({_words(name)})" for name, b in others)
+        metric = r["metric"] if unit in ("share", "") else f"{r['metric']} ({unit})"
         where = f"{Path(data.get('name', '?')).name} ({r['n']:,})"
         lines.append(
-            f"| {r['protocol']} {r['metric']} | {where} "
-            f"| {100 * r['value']:.1f} [{100 * low:.1f}, {100 * high:.1f}] | {' | '.join(base)} |"
+            f"| {r['protocol']} {metric} | {where} | {value} | {start} | {beside or '-'} |"
         )
-    return "\n".join([*lines, "", "In percent, with 95 % intervals; frozen features."])
+    return "\n".join([*lines, "", "Shares in percent; in brackets 95 % intervals."])
+
+
+def _figure(value: float, unit: str) -> str:
+    return f"{100 * value:.1f}" if unit == "share" else f"{value:.4g}"
+
+
+def _words(baseline: str) -> str:
+    return "raw pixels" if baseline == "pixels" else baseline.replace("_", " ")
