@@ -16,15 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from foveal.core import rng
 from foveal.core.rows import Rows, whole
 from foveal.errors import FovealError
 
-# Rows and centroids of one product. On a CPU its scores (2 MB) must stay in a core's cache.
-_TILE_CPU, _TILE = (512, 1024), (16_384, 8_192)
-_READ = 16  # blocks read at once
+# Rows and centroids of one product. On a CPU its scores (1 MB) must stay in a core's cache.
+_TILE_CPU, _TILE = (256, 1024), (16_384, 8_192)
 _NUDGE = 2.0**-10  # how far the halves of a split cluster start apart, of the largest coordinate
 
 
@@ -59,7 +57,7 @@ def kmeans(
 
     A cluster that runs empty takes half of another: its centroid is moved beside that of a
     non-empty one, drawn by size (section 3.3, "Empty clusters"). Beside the rows themselves, memory
-    is one number a row and three tables [K, D], whatever N is.
+    is a few numbers a row and tables [K, D], whatever N is.
 
     Args:
         x_ND: Rows: an array, or ``Rows`` that are cut between ranks, where all ranks ask and get
@@ -116,6 +114,7 @@ class _Lloyd:
     """Assigns rows to centroids; coordinates count from ``shift``.
 
     Float32 products lose digits where rows lie far from the origin, so that is moved among them.
+    Everything a block needs is allocated once: fresh memory costs as much as the arithmetic.
     """
 
     def __init__(
@@ -126,7 +125,16 @@ class _Lloyd:
         self.shift = np.zeros(rows.width) if spherical else start.mean(0).astype(np.float32)
         self.shift_D = torch.from_numpy(self.shift.astype(np.float32)).to(device)
         self.labels = torch.full((len(rows),), -1, dtype=torch.int64)
-        self.largest = self._largest()
+        self.best = torch.empty(len(rows))
+        d, wide = rows.width, {"dtype": torch.float64, "device": device}
+        self.read = torch.zeros(self.block, d)
+        # A last column of ones, which meets the centroids' own term in one product.
+        self.x_BE = torch.ones(self.block, d + 1, device=device)
+        self.scores = torch.empty(self.block * min(self.tile, k), device=device)
+        self.wide_BD = torch.empty(self.block, d, **wide)  # type: ignore[call-overload]
+        # What is summed up, rows of each cluster, then the objective and the changed labels.
+        self.table = torch.zeros(k * d + k + 2, **wide)  # type: ignore[call-overload]
+        self.largest, self.squares = self._looked()
 
     def unit(self, centres: NDArray[np.float64]) -> NDArray[np.float64]:
         """Centroids of length 1 where that is asked for."""
@@ -137,38 +145,39 @@ class _Lloyd:
 
     def assign(self, centres: NDArray[np.float64]) -> _Found:
         """Gives every row its nearest centroid, and sums up."""
-        c_KD = torch.from_numpy(centres.astype(np.float32)).to(self.device)
-        half_K = c_KD.double().square().sum(1).div(2).float()
-        scores = torch.empty(self.block, min(self.tile, self.k), device=self.device)
-        # One table: what is summed up, how many rows, and the totals, in one talk between ranks.
-        sums = torch.zeros(self.k, self.rows.width, dtype=torch.float64, device=self.device)
-        counts, totals = sums.new_zeros(self.k), sums.new_zeros(2)
-        rounder = _exact(self.rows.total, self.largest)
-        for part, x_BD in self._blocks():
-            best, nearest = self._nearest(x_BD, c_KD, half_K, scores)
-            n = part.stop - part.start
-            best, nearest, wide = best[:n], nearest[:n], x_BD[:n].double()
-            totals[0] += (wide.square().sum(1) - 2 * best).clamp_min(0).sum()
-            sums.index_add_(0, nearest, wide.add_(rounder).sub_(rounder))
-            counts += torch.bincount(nearest, minlength=self.k)
-            labels = nearest.cpu()
-            totals[1] += (labels != self.labels[part]).sum().item()
-            self.labels[part] = labels
-        joined = self.rows.sum(torch.cat([sums.flatten(), counts, totals])).cpu()
-        squares, changed = joined[-2:].tolist()
-        sums, counts = joined[: -2 - self.k].view(self.k, -1), joined[-2 - self.k : -2]
-        return _Found(counts.long().numpy(), sums.numpy(), squares, int(changed))
+        k, d = self.k, self.rows.width
+        half = np.square(centres.astype(np.float32), dtype=np.float64).sum(1, keepdims=True) / 2
+        c = np.concatenate([centres, -half], 1).astype(np.float32)
+        c_KE = torch.from_numpy(c).to(self.device)
+        sums, rounder = (
+            self.table.zero_()[: k * d].view(k, d),
+            _exact(self.rows.total, self.largest),
+        )
+        before, self.labels = self.labels, torch.empty_like(self.labels)
+        for part, n in self._blocks():
+            best, nearest = self._nearest(c_KE)
+            wide = self.wide_BD[:n].copy_(self.x_BE[:n, :d])
+            sums.index_add_(0, nearest[:n], wide.add_(rounder).sub_(rounder))
+            self.labels[part], self.best[part] = nearest[:n], best[:n]
+        self.table[k * d : -2] = torch.bincount(self.labels, minlength=k)
+        self.table[-2] = self.best.sum(dtype=torch.float64)
+        self.table[-1] = (self.labels != before).sum()
+        joined = self.rows.sum(self.table).cpu()
+        score, changed = joined[-2:].tolist()
+        return _Found(
+            joined[k * d : -2].long().numpy(),
+            joined[: k * d].view(k, d).numpy().copy(),
+            max(0.0, self.squares - 2 * score),
+            int(changed),
+        )
 
-    def _nearest(
-        self, x_BD: Tensor, c_KD: Tensor, half_K: Tensor, scores: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _nearest(self, c_KE: Tensor) -> tuple[Tensor, Tensor]:
         """Largest ``x c - c c / 2`` of each row, the same as the smallest distance, and whose."""
         best, nearest = torch.empty(0), torch.empty(0)
         for first in range(0, self.k, self.tile):
-            c = c_KD[first : first + self.tile]
-            out = scores.flatten()[: len(x_BD) * len(c)].view(len(x_BD), len(c))
-            torch.addmm(half_K[first : first + self.tile], x_BD, c.T, beta=-1, out=out)
-            value, which = out.max(1)
+            c = c_KE[first : first + self.tile]
+            out = self.scores[: self.block * len(c)].view(self.block, len(c))
+            value, which = torch.mm(self.x_BE, c.T, out=out).max(1)
             if first == 0:
                 best, nearest = value, which
                 continue
@@ -177,35 +186,38 @@ class _Lloyd:
             nearest = torch.where(better, which + first, nearest)
         return best, nearest
 
-    def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
-        """Rows from ``shift``, always ``block`` of them: the last block is filled with zeros."""
-        x_BD = torch.zeros(self.block, self.rows.width, device=self.device)
-        for many, block in self.rows.blocks(_READ * self.block):
-            for start in range(0, len(block), self.block):
-                some = torch.from_numpy(np.array(block[start : start + self.block], np.float32))
-                x_BD[: len(some)] = some.to(self.device)
-                x_BD[len(some) :] = 0
-                if self.spherical:
-                    x_BD = F.normalize(x_BD, dim=1)
-                else:
-                    x_BD -= self.shift_D
-                first = many.start + start
-                yield slice(first, first + len(some)), x_BD
+    def _blocks(self) -> Iterator[tuple[slice, int]]:
+        """Reads rows into ``x_BE``, from ``shift``, and says which and how many.
 
-    def _largest(self) -> float:
-        """The largest coordinate of all rows, at least the smallest normal number."""
-        largest = torch.tensor(2.0**-126)
-        for part, x_BD in self._blocks():
-            block = x_BD[: part.stop - part.start].abs().amax().cpu()
+        The product is always one of ``block`` rows; after the last it holds rows of before.
+        """
+        read, x_BD = self.read.numpy(), self.x_BE[:, : self.rows.width]
+        for part, rows in self.rows.blocks(self.block):
+            n = len(rows)
+            np.copyto(read[:n], rows)
+            x_BD.copy_(self.read)
+            if self.spherical:
+                x_BD /= x_BD.norm(dim=1, keepdim=True).clamp_min(1e-12)
+            else:
+                x_BD -= self.shift_D
+            yield part, n
+
+    def _looked(self) -> tuple[float, float]:
+        """The largest coordinate of all rows (or the smallest number), and the sum of squares."""
+        largest, squares = torch.tensor(2.0**-126), torch.zeros((), dtype=torch.float64)
+        for _, n in self._blocks():
+            x_ND = self.x_BE[:n, : self.rows.width]
             # NaN is larger than nothing, so that a maximum would hide it.
-            largest = torch.maximum(largest, torch.nan_to_num(block, nan=math.inf))
+            top = torch.nan_to_num(x_ND.abs().amax().cpu(), nan=math.inf)
+            largest = torch.maximum(largest, top)
+            squares += x_ND.square().sum(dtype=torch.float64).cpu()
         found = float(self.rows.largest(largest))
         if math.isinf(found):
             raise FovealError(
                 "features hold NaN or infinity: they cannot be clustered",
                 hint="a smaller optimiser.lr, or machine.precision=32",
             )
-        return found
+        return found, float(self.rows.sum(squares))
 
 
 def _exact(n: int, largest: float) -> float:
