@@ -129,6 +129,15 @@ def test_worlds_begin_alike_and_actions_repeat():
     assert skip_of(DOTS, None) == 1 and skip_of(DOTS, 3) == 3
 
 
+def test_dooms_world_is_seen_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with open_worlds(name_of("doom"), count=1, skip=4, seed=0) as worlds:
+        assert worlds.reset().shape == (1, 240, 320, 3)
+        pictures, rewards, _, _ = worlds.step([3])
+        assert pictures.std() > 5 and rewards[0] == 4
+    assert not list(tmp_path.iterdir())
+
+
 def test_typical_pictures_give_features_of_mean_0_and_deviation_1():
     with open_worlds(DOTS, count=2, skip=1, seed=0) as worlds:
         episodes, pictures = act_at_random(worlds, 100, 0, 50)
