@@ -34,6 +34,7 @@ from foveal.evaluation.features import (
     frozen,
     weights_digest,
 )
+from foveal.evaluation.maps import named_maps
 from foveal.evaluation.matching.descriptors import (
     CELLS,
     PIXEL_SIDE,
@@ -69,7 +70,8 @@ def matching(asked: Asked, settings: MatchingSettings) -> list[Result]:
     """
     opencv()  # told before anything is computed
     encoder, store = asked.encoder, asked.store
-    ends, side = _ends(encoder, settings), settings.patch or max(encoder.size, _LEAST_SIDE)
+    ends = named_maps(encoder, settings.end)
+    side = settings.patch or max(encoder.size, _LEAST_SIDE)
     matchers, unread = _matchers(asked, settings)
     untrained = random_init(
         encoder,
@@ -106,19 +108,6 @@ def matching(asked: Asked, settings: MatchingSettings) -> list[Result]:
         _result(asked, end, scenes, measured, {w: v[:, j] for w, v in values.items()}, about)
         for j, end in enumerate(ends)
     ]
-
-
-def _ends(encoder: Encoder, settings: MatchingSettings) -> list[str]:
-    maps = [end.name for end in encoder.ends if end.kind == "map"]
-    if not maps:
-        raise FovealError(
-            "the network has no map to describe a patch with", hint="a convolutional network"
-        )
-    if settings.end is not None and settings.end not in maps:
-        raise FovealError(
-            f"the network has no map '{settings.end}'", hint=f"its maps are {', '.join(maps)}"
-        )
-    return maps if settings.end is None else [settings.end]
 
 
 def _matchers(asked: Asked, settings: MatchingSettings) -> tuple[list[Matcher], list[str]]:

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foveal.backbones.encoder import Encoder
 from foveal.data.arrays import ArraySource
 from foveal.errors import FovealError
 from foveal.evaluation.asked import Asked
 from foveal.evaluation.baselines import random_init
 from foveal.evaluation.features import digest_of, weights_digest
+from foveal.evaluation.maps import named_maps
 from foveal.evaluation.navigation.eyes import whole_squashed
 from foveal.evaluation.navigation.settings import NavigationSettings
 from foveal.evaluation.result import Result
@@ -52,7 +52,8 @@ def navigation(asked: Asked, settings: NavigationSettings) -> list[Result]:
     from foveal.evaluation.navigation.worlds import name_of
 
     name, encoder = name_of(str(asked.data)), asked.encoder
-    end, size = _end(encoder, settings), settings.size or max(encoder.size, _LEAST_SIDE)
+    end = named_maps(encoder, settings.end)[-1]
+    size = settings.size or max(encoder.size, _LEAST_SIDE)
     school = School(asked, settings, name, end, size)
     idle, typical = school.idle()
     untrained = random_init(
@@ -106,7 +107,7 @@ def mean_return(episodes: Episodes) -> float:
 
 
 def _check_packages() -> None:
-    for package in ("gymnasium", "stable_baselines3"):
+    for package in ("gymnasium", "stable_baselines3", "vizdoom"):
         try:
             importlib.import_module(package)
         except ImportError as error:
@@ -114,19 +115,6 @@ def _check_packages() -> None:
                 f"navigation needs {package}, which is not installed ({error})",
                 hint="pip install 'foveal[worlds]'",
             ) from None
-
-
-def _end(encoder: Encoder, settings: NavigationSettings) -> str:
-    maps = [end.name for end in encoder.ends if end.kind == "map"]
-    if not maps:
-        raise FovealError(
-            "the network has no map that says what is where", hint="a convolutional network"
-        )
-    if settings.end is not None and settings.end not in maps:
-        raise FovealError(
-            f"the network has no map '{settings.end}'", hint=f"its maps are {', '.join(maps)}"
-        )
-    return settings.end or maps[-1]
 
 
 def _curve(episodes: Episodes, frames: int) -> list[list[float]]:
