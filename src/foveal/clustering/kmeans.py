@@ -23,6 +23,7 @@ from foveal.errors import FovealError
 
 # Rows and centroids of one product. On a CPU its scores (1 MB) must stay in a core's cache.
 _TILE_CPU, _TILE = (256, 1024), (16_384, 8_192)
+_BLOCK = 4096  # rows read and summed up at a time, at least: a multiple of both
 _NUDGE = 2.0**-10  # how far the halves of a split cluster start apart, of the largest coordinate
 
 
@@ -121,7 +122,8 @@ class _Lloyd:
         self, rows: Rows, k: int, start: NDArray[np.float64], spherical: bool, device: torch.device
     ) -> None:
         self.rows, self.k, self.spherical, self.device = rows, k, spherical, device
-        self.block, self.tile = _TILE_CPU if device.type == "cpu" else _TILE
+        self.some, self.tile = _TILE_CPU if device.type == "cpu" else _TILE
+        self.block = max(_BLOCK, self.some)
         self.shift = np.zeros(rows.width) if spherical else start.mean(0).astype(np.float32)
         self.shift_D = torch.from_numpy(self.shift.astype(np.float32)).to(device)
         self.labels = torch.full((len(rows),), -1, dtype=torch.int64)
@@ -130,7 +132,9 @@ class _Lloyd:
         self.read = torch.zeros(self.block, d)
         # A last column of ones, which meets the centroids' own term in one product.
         self.x_BE = torch.ones(self.block, d + 1, device=device)
-        self.scores = torch.empty(self.block * min(self.tile, k), device=device)
+        self.scores = torch.empty(self.some * min(self.tile, k), device=device)
+        self.score_B = torch.empty(self.block, device=device)
+        self.place_B = torch.empty(self.block, dtype=torch.int64, device=device)
         self.wide_BD = torch.empty(self.block, d, **wide)  # type: ignore[call-overload]
         # What is summed up, rows of each cluster, then the objective and the changed labels.
         self.table = torch.zeros(k * d + k + 2, **wide)  # type: ignore[call-overload]
@@ -149,16 +153,16 @@ class _Lloyd:
         half = np.square(centres.astype(np.float32), dtype=np.float64).sum(1, keepdims=True) / 2
         c = np.concatenate([centres, -half], 1).astype(np.float32)
         c_KE = torch.from_numpy(c).to(self.device)
-        sums, rounder = (
-            self.table.zero_()[: k * d].view(k, d),
-            _exact(self.rows.total, self.largest),
-        )
+        sums = self.table.zero_()[: k * d].view(k, d)
+        rounder = _exact(self.rows.total, self.largest)
         before, self.labels = self.labels, torch.empty_like(self.labels)
         for part, n in self._blocks():
-            best, nearest = self._nearest(c_KE)
+            for first in range(0, n, self.some):
+                self._nearest(c_KE, slice(first, first + self.some))
+            nearest = self.place_B[:n]
             wide = self.wide_BD[:n].copy_(self.x_BE[:n, :d])
-            sums.index_add_(0, nearest[:n], wide.add_(rounder).sub_(rounder))
-            self.labels[part], self.best[part] = nearest[:n], best[:n]
+            sums.index_add_(0, nearest, wide.add_(rounder).sub_(rounder))
+            self.labels[part], self.best[part] = nearest, self.score_B[:n]
         self.table[k * d : -2] = torch.bincount(self.labels, minlength=k)
         self.table[-2] = self.best.sum(dtype=torch.float64)
         self.table[-1] = (self.labels != before).sum()
@@ -171,25 +175,23 @@ class _Lloyd:
             int(changed),
         )
 
-    def _nearest(self, c_KE: Tensor) -> tuple[Tensor, Tensor]:
-        """Largest ``x c - c c / 2`` of each row, the same as the smallest distance, and whose."""
-        best, nearest = torch.empty(0), torch.empty(0)
+    def _nearest(self, c_KE: Tensor, rows: slice) -> None:
+        """Largest ``x c - c c / 2`` of some rows, the same as the smallest distance, and whose."""
+        x, score, place = self.x_BE[rows], self.score_B[rows], self.place_B[rows]
         for first in range(0, self.k, self.tile):
             c = c_KE[first : first + self.tile]
-            out = self.scores[: self.block * len(c)].view(self.block, len(c))
-            value, which = torch.mm(self.x_BE, c.T, out=out).max(1)
+            out = torch.mm(x, c.T, out=self.scores[: len(x) * len(c)].view(len(x), len(c)))
             if first == 0:
-                best, nearest = value, which
+                torch.max(out, 1, out=(score, place))
                 continue
-            better = value > best
-            best = torch.where(better, value, best)
-            nearest = torch.where(better, which + first, nearest)
-        return best, nearest
+            value, which = out.max(1)
+            place.copy_(torch.where(value > score, which + first, place))
+            torch.maximum(score, value, out=score)
 
     def _blocks(self) -> Iterator[tuple[slice, int]]:
         """Reads rows into ``x_BE``, from ``shift``, and says which and how many.
 
-        The product is always one of ``block`` rows; after the last it holds rows of before.
+        Products are always of ``some`` rows: behind the last row there are those of before.
         """
         read, x_BD = self.read.numpy(), self.x_BE[:, : self.rows.width]
         for part, rows in self.rows.blocks(self.block):
