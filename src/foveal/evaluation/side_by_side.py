@@ -33,7 +33,7 @@ _FOUND = {
     "normalisation", "last_loss", "unreadable", "cost_per_class", "held_out_ap_per_class",
     "ap_per_class", "cost_per_draw_and_class", "cost", "mean_by_cost", "draws", "min", "max", "std",
     "layer", "pooled_dim", "alpha", "l1", "by_kind",
-    "iou", "examples", "returns", "curves",
+    "iou", "examples", "returns", "curves", "cost_per_draw",
 }  # fmt: skip
 _WHERE = {"name", "file"}  # the same pictures may lie elsewhere
 _WORDS = {
