@@ -10,8 +10,7 @@ An epoch is a pass over the *labelled* pictures. Cost: with rotation 8 forwards 
 with exemplar twice ``copies``; VAT adds, for each picture it sees, a forward and two with a
 backward. Failure signs: class accuracy 1 on the training pictures within a few epochs while the
 pretext accuracy stands still (more weight decay); ``vat_cosine`` below .99 (a larger ``vat_xi``).
-Where this differs from the released code: the small random step of VAT is one draw a step for all
-pictures of the batch; the radius is rescaled to the size of the view.
+Unlike the released code, VAT draws one random step a batch, with a radius for the view's size.
 """
 
 from __future__ import annotations
@@ -52,11 +51,10 @@ class S4L(Method):
     def __init__(self, make: BackboneMaker, data: DataInfo, options: S4LOptions) -> None:
         super().__init__(make, data, options)
         o = options
-        self.trunk = make()
-        self.normalise = data.normalise()
+        self.trunk, self.normalise = make(), data.normalise()
         self.head = nn.Linear(self.trunk.dim, data.classes)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
         shared = SharedMaker(o.pretext, self.trunk, mix=False)
         self.pretext: Any = None  # Rotation or ExemplarTriplet
         if o.pretext == "rotation":
@@ -90,9 +88,8 @@ class S4L(Method):
         shown = {name: self._shown(part) for name, part in parts.items()}
         features = self._features(torch.cat(list(shown.values())))
         out: dict[str, Tensor] = {}
-        for h, (name, part) in zip(
-            torch.split(features, [len(x) for x in shown.values()]), parts.items(), strict=True
-        ):
+        sizes = [len(x) for x in shown.values()]
+        for h, (name, part) in zip(features.split(sizes), parts.items(), strict=True):
             out[f"{name}/classes"] = self.head(h).unflatten(0, (len(part["main"]), -1))
             if self.pretext is not None:
                 answers = self.pretext.answers(h, part)
