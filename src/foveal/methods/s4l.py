@@ -89,7 +89,7 @@ class S4L(Method):
         features = self._features(torch.cat(list(shown.values())))
         out: dict[str, Tensor] = {}
         sizes = [len(x) for x in shown.values()]
-        for h, (name, part) in zip(features.split(sizes), parts.items(), strict=True):
+        for h, (name, part) in zip(torch.split(features, sizes), parts.items(), strict=True):
             out[f"{name}/classes"] = self.head(h).unflatten(0, (len(part["main"]), -1))
             if self.pretext is not None:
                 answers = self.pretext.answers(h, part)
