@@ -37,7 +37,8 @@ SUITES = {
         ("svm", "svm_lowshot", "sgd", "endpoints", "detection", "normals", "finetune"),
         about="Goyal et al., ICCV 2019: SVMs on frozen features, low-shot too (VOC, COCO, Places); "
         "detection and surface normals with the body frozen; linear classifiers on every end "
-        "point and fine-tuning, their legacy tasks.",
+        "point and fine-tuning, their legacy tasks. Navigation is asked for by itself: "
+        "--protocol navigation --data doom.",
         changes={"pool": "goyal"},
     ),
     "simclr": Suite(
@@ -50,7 +51,8 @@ SUITES = {
          "svm_lowshot", "svm_quadrants", "retrieval", "episodes", "clusters", "health",
          "fewlabels", "finetune", "segmentation", "depth", "normals", "detection", "matching"),
         about="Everything the Doom world has labels for, but for what trains once a layer "
-        "(retrain_after, finetune_after) and svm_pyramid, which is svm_quadrants with more cells.",
+        "(retrain_after, finetune_after), svm_pyramid, which is svm_quadrants with more cells, and "
+        "navigation, which plays for an hour.",
     ),
 }  # fmt: skip
 
