@@ -245,8 +245,8 @@ def study(
     from foveal.verbs import study as run
 
     done = run(
-        kind, data, out, methods=_words(method), backbones=_words(backbone),
-        widths=[float(w) for w in _words(width)], sizes=[int(n) for n in _words(sizes)],
+        kind, data, out, methods=_names(method), backbones=_names(backbone),
+        widths=[float(w) for w in _names(width)], sizes=[int(n) for n in _names(sizes)],
         axes=axis or [], seeds=seeds, recipe=recipe, epochs=epochs, equal=equal,
         labelled=labelled, measure=measure, changes=changes or [], dry_run=dry_run,
         console=_console(),
@@ -406,10 +406,6 @@ def bench_data(
 
     found = measure(data, size=size)
     _say(json.dumps(found.to_json(), indent=2) if as_json else render(found))
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _console() -> Console:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -128,16 +129,17 @@ class _Lloyd:
         self.shift_D = torch.from_numpy(self.shift.astype(np.float32)).to(device)
         self.labels = torch.full((len(rows),), -1, dtype=torch.int64)
         self.best = torch.empty(len(rows))
-        d, wide = rows.width, {"dtype": torch.float64, "device": device}
+        d = rows.width
+        wide: dict[str, Any] = {"dtype": torch.float64, "device": device}
         self.read = torch.zeros(self.block, d)
         # A last column of ones, which meets the centroids' own term in one product.
         self.x_BE = torch.ones(self.block, d + 1, device=device)
         self.scores = torch.empty(self.some * min(self.tile, k), device=device)
         self.score_B = torch.empty(self.block, device=device)
         self.place_B = torch.empty(self.block, dtype=torch.int64, device=device)
-        self.wide_BD = torch.empty(self.block, d, **wide)  # type: ignore[call-overload]
+        self.wide_BD = torch.empty(self.block, d, **wide)
         # What is summed up, rows of each cluster, then the objective and the changed labels.
-        self.table = torch.zeros(k * d + k + 2, **wide)  # type: ignore[call-overload]
+        self.table = torch.zeros(k * d + k + 2, **wide)
         self.largest, self.squares = self._looked()
 
     def unit(self, centres: NDArray[np.float64]) -> NDArray[np.float64]:

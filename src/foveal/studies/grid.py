@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from foveal.errors import FovealError
 from foveal.recipe import Recipe, merge, nearest, override, parse_overrides
@@ -178,7 +178,7 @@ def make_grid(
         if len(set(map(str, some))) < len(some):
             raise FovealError(f"a value of {name} is given twice: {some}")
     _answerable(kind, found)
-    return Grid(kind, found, recipe, epochs, equal, dict(changes or {}))  # type: ignore[arg-type]
+    return Grid(cast(Kind, kind), found, recipe, epochs, cast(Equal, equal), dict(changes or {}))
 
 
 def parse_axes(given: Sequence[str]) -> dict[str, list[Any]]:
