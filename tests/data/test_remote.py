@@ -106,9 +106,12 @@ def test_the_disk_stays_flat_on_ten_times_the_cache(tmp_path, monkeypatch, fetch
                 run.append(loader.get(step)["main"].views["a"].clone())
                 most = max(most, on_disk())
             runs.append(run)
+        # Batches in the making lie further apart than this small cache reaches, so that which
+        # thread waits when decides what several of them fetch again; one thread goes in order.
+        if threads == 1:
+            assert len(fetched) <= 1.15 * len(set(fetched))
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
     assert total // 20 < most <= pieces.limit
-    assert len(fetched) <= 1.15 * len(set(fetched))
     blocks = blocks_of(source)
     assert blocks.window == 4 and len(np.unique(blocks.of)) == 70
 
