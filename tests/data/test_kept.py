@@ -44,7 +44,7 @@ def test_what_fits_is_decoded_once_and_the_rest_each_time(source):
     first = [kept.read(source, i) for i in range(6)]
     again = [kept.read(source, i) for i in range(6)]
     assert source.reads == [0, 1, 2, 3, 4, 5, 2, 3, 4, 5]
-    assert len(kept) == 2 and kept.left == 1
+    assert kept.count == 2 and kept.left == 1
     for a, b, i in zip(first, again, range(6), strict=True):
         np.testing.assert_array_equal(a, b)
         np.testing.assert_array_equal(a, source.source.read(i))
@@ -57,8 +57,15 @@ def test_batches_are_the_same_with_and_without(source):
         with Loader(table, [stream], seed=3, threads=2) as loader:
             return [loader.get(step)["main"].views["a"].clone() for step in range(9)]
 
-    for a, b in zip(batches(None), batches(KeptPixels(3 * ONE)), strict=True):
+    plain = batches(None)
+    assert len(source.reads) >= 36
+    source.reads.clear()
+    kept = KeptPixels(4 * ONE)
+    for a, b in zip(plain, batches(kept), strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
+    assert kept.count == 4 and kept.left == 0
+    # Four once (twice where two threads want one at the same time), the other two every time.
+    assert len(source.reads) <= 8 + 2 * 9
 
 
 def test_nothing_is_kept_where_nothing_is_decoded_or_asked_for(source):

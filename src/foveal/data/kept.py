@@ -28,7 +28,9 @@ class KeptPixels:
         self._pixels: dict[int, Pixels] = {}
         self._lock = threading.Lock()
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """Pictures kept."""
         return len(self._pixels)
 
     def read(self, source: Source, i: int) -> Pixels:

@@ -80,7 +80,7 @@ class Table:
                 raise BadImage("missing", "the file was there in the scan and is gone")
             if now is not None and now != tuple(self.stats[i]):
                 raise BadImage("changed", "the file changed after the scan")
-        pixels = self.kept.read(self.source, i) if self.kept else self.source.read(i)
+        pixels = self.source.read(i) if self.kept is None else self.kept.read(self.source, i)
         if self.box is None:
             return pixels, None
         top, left, height, width = (round(float(x)) for x in self.box[sample])
