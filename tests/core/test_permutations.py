@@ -5,9 +5,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from foveal.benchmarks.released import PERMUTATIONS
 from foveal.core.files import cache_folder
 from foveal.core.permutations import PermutationSet, mean_distance, permutation_set
 from foveal.errors import FovealError
+
+# Looked for where the user keeps files, before a test gets a cache of its own.
+RELEASED = [
+    pytest.param(
+        file.path,
+        golden,
+        id=file.name,
+        marks=pytest.mark.skipif(not file.path.is_file(), reason=file.reason),
+    )
+    for file, golden in PERMUTATIONS.items()
+]
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +84,34 @@ def test_four_tiles():
     found = permutation_set(4, 6, ties="first", cache=False)
     assert words(found) == ["0123", "1032", "2301", "3210", "0132", "1023"]
     assert found.mean == pytest.approx(3.466667, abs=1e-6) and found.minimum == 2
+
+
+def released(path) -> np.ndarray:
+    """A released list: .npy, or two int32 (n, tiles) and the tiles counted from 1."""
+    if path.suffix == ".npy":
+        return np.load(path)
+    numbers = np.fromfile(path, "<i4")
+    return numbers[2:].reshape(numbers[0], numbers[1]) - 1
+
+
+@pytest.mark.parametrize(("path", "golden"), RELEASED)
+def test_released_lists(path, golden):
+    mean, smallest, counts = golden
+    rows = released(path)
+    found = pairs(rows)
+    assert mean_distance(rows.astype(np.uint8)) == pytest.approx(mean, abs=6e-6)
+    assert found.min() == smallest
+    if counts is not None:
+        assert tuple(np.bincount(found, minlength=10)[2:]) == counts
+
+
+def test_how_released_lists_are_read(tmp_path):
+    rows = permutation_set(9, 20, cache=False).rows
+    np.save(tmp_path / "list.npy", rows)
+    flat = np.concatenate([[20, 9], rows.ravel() + 1]).astype("<i4")
+    flat.tofile(tmp_path / "list.bin")
+    for name in ("list.npy", "list.bin"):
+        assert np.array_equal(released(tmp_path / name), rows)
 
 
 @settings(max_examples=15, deadline=None)
