@@ -146,7 +146,8 @@ class Machine(_Frozen):
         3, ge=1, description="batches kept ready; on a CPU only while reading waits for the disk"
     )
     cache_folder: str | None = Field(
-        None, description="where copies are kept; None: foveal in the user's cache folder"
+        None,
+        description="where copies are kept; None: FOVEAL_CACHE, else the user's cache",
     )
     keep_decoded: float = Field(
         0.25, ge=0, le=1, description="share of free memory for decoded pictures; 0: none kept"

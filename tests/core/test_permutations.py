@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foveal.benchmarks.released import PERMUTATIONS
-from foveal.core.files import cache_folder
+from foveal.core.files import cache_home
 from foveal.core.permutations import PermutationSet, mean_distance, permutation_set
 from foveal.errors import FovealError
 
@@ -144,7 +144,7 @@ def test_seeds_draw_different_sets():
 
 def test_the_cache_is_read_and_mended():
     made = permutation_set(9, 20)
-    (path,) = (cache_folder() / "permutations").iterdir()
+    (path,) = (cache_home() / "permutations").iterdir()
     other = np.roll(made.rows, 1, axis=0)
     np.save(path, other)
     assert np.array_equal(permutation_set(9, 20).rows, other), "what is there is used"

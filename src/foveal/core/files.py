@@ -14,9 +14,23 @@ from foveal.errors import FovealError
 
 
 def cache_home() -> Path:
-    """The user's folder for what can be made again."""
+    """Where things are kept that can be made again: FOVEAL_CACHE, else the user's cache folder."""
+    if own := os.environ.get("FOVEAL_CACHE"):
+        return Path(own).expanduser()
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(home).expanduser() / "foveal"
+
+
+def file_stat(path: str | Path) -> tuple[int, int]:
+    """Size in bytes and time of change in nanoseconds: whether a file is still the same.
+
+    (-1, -1) where there is none or it cannot be looked at.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return (-1, -1)
+    return found.st_size, found.st_mtime_ns
 
 
 @contextmanager
@@ -66,11 +80,3 @@ def write_json(path: str | Path, value: Any) -> None:
 def read_json(path: str | Path) -> Any:
     """Reads a JSON file."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
-
-
-def cache_folder() -> Path:
-    """Where things are kept that can be made again: FOVEAL_CACHE, else the user's cache folder."""
-    if own := os.environ.get("FOVEAL_CACHE"):
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "foveal"

@@ -22,7 +22,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from foveal.core import rng
-from foveal.core.files import atomic_path, cache_folder
+from foveal.core.files import atomic_path, cache_home
 from foveal.errors import FovealError
 
 Rule = Literal["mean", "min", "random"]
@@ -85,7 +85,7 @@ def permutation_set(
             hint="fewer permutations (2 or more), or more tiles",
         )
     name = f"{tiles}-{count}-{rule}-{ties}-{seed}-v{_FORMAT}.npy"
-    path = cache_folder() / "permutations" / name
+    path = cache_home() / "permutations" / name
     rows = _read(path, tiles, count) if cache else None
     if rows is None:
         rows = _grow(_candidates(tiles, ties, seed), count, rule)

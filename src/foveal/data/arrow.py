@@ -7,7 +7,6 @@ a killed process. What comes out of a file is validated before it is looked at.
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foveal.errors import BadImage, FovealError
+from foveal.core.packages import package
+from foveal.errors import BadImage
 
 TABLES = (".parquet", ".arrow")
 _FILE = b"ARROW1"  # how Arrow's file format begins; its stream format has no signature
@@ -23,15 +23,10 @@ _FILE = b"ARROW1"  # how Arrow's file format begins; its stream format has no si
 
 def pyarrow() -> Any:
     """Pyarrow with its modules for both formats, or an error that says how to get it."""
-    try:
-        for name in ("ipc", "parquet", "compute"):
-            importlib.import_module(f"pyarrow.{name}")
-        return importlib.import_module("pyarrow")
-    except ImportError as error:
-        raise FovealError(
-            f"parquet and Arrow files are read by pyarrow, which is not installed ({error})",
-            hint="pip install 'foveal[parquet]'",
-        ) from None
+    why = "parquet and Arrow files are read by pyarrow"
+    for name in ("ipc", "parquet", "compute"):
+        package(f"pyarrow.{name}", extra="parquet", why=why)
+    return package("pyarrow", extra="parquet", why=why)
 
 
 @dataclass(frozen=True)

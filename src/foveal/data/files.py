@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from foveal.core.files import file_stat
 from foveal.data.images import ARRAYS, EXTENSIONS, decode, read_bytes
 from foveal.data.picture import Picture, Pixels, common_layout, with_channels
 from foveal.errors import BadImage, FovealError
@@ -231,11 +232,7 @@ class FileSource:
 
     def stat(self, i: int) -> tuple[int, int] | None:
         """See ``Source``."""
-        try:
-            found = os.stat(self.paths[i])
-        except OSError:
-            return (-1, -1)
-        return found.st_size, found.st_mtime_ns
+        return file_stat(self.paths[i])
 
     def fingerprint(self) -> str:
         """See ``Source``: names, sizes and times of change."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foveal.core.packages import package
 from foveal.data.arrays import ArraySource
 from foveal.data.camera import Camera, normals_from_depth
 from foveal.errors import FovealError
@@ -91,13 +92,7 @@ def open_nyu(text: str, folder: Path) -> tuple[NyuScenes, NyuScenes]:
     Raises:
         FovealError: A file is missing or wrong, or h5py is not installed.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise FovealError(
-            f"NYUv2's file needs h5py, which is not installed ({error})",
-            hint="pip install 'foveal[scenes]'",
-        ) from None
+    h5py = package("h5py", extra="scenes", why="NYUv2's file needs h5py")
     from scipy.io import loadmat
 
     path, splits = folder / FILE, folder / SPLITS

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.core.cores import available_cores
-from foveal.core.files import atomic_path, cache_home
+from foveal.core.files import atomic_path, cache_home, file_stat
 from foveal.data.blocks import Blocks
 from foveal.data.images import EXTENSIONS, decode
 from foveal.data.picture import Picture, Pixels, with_channels
@@ -106,11 +106,7 @@ class LocalFile:
 
     def now(self) -> tuple[int, int]:
         """See ``ShardFile``."""
-        try:
-            found = os.stat(self.path)
-        except OSError:
-            return (-1, -1)
-        return found.st_size, found.st_mtime_ns
+        return file_stat(self.path)
 
 
 @dataclass(frozen=True)

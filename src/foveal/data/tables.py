@@ -8,7 +8,6 @@ A row group is read as a whole and is a block (``foveal.data.blocks``).
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foveal.core.files import file_stat
 from foveal.data.arrays import class_numbers
 from foveal.data.arrow import TABLES, TableFile, open_table, pyarrow
 from foveal.data.blocks import CACHE_BYTES, BlockCache, Blocks, window_of
@@ -107,7 +107,7 @@ class TableSource:
         files = [f for f, _ in self._parts]
         rows = np.bincount(files, counts, minlength=len(names)).astype(np.int64).tolist()
         self._file_rows = [np.int64(n) for n in np.concatenate([[0], np.cumsum(rows)])]
-        self._size = [_stat(folder / name)[0] for name in names]
+        self._size = [file_stat(folder / name)[0] for name in names]
         self._share = [size // max(1, n) for size, n in zip(self._size, rows, strict=True)]
         self.labels, self.classes = self._read_labels(label)
         self._cache: BlockCache[Any] = BlockCache(self._column, lambda column: int(column.nbytes))
@@ -144,14 +144,14 @@ class TableSource:
     def stat(self, i: int) -> tuple[int, int] | None:
         """See ``Source``: the row's share of the file, and the file's time of change."""
         f = self._parts[self.blocks.of[i]][0]
-        size, mtime = _stat(self.folder / self.names[f])
+        size, mtime = file_stat(self.folder / self.names[f])
         return (self._share[f] if size == self._size[f] else size), mtime
 
     def fingerprint(self) -> str:
         """See ``Source``: names, sizes and times of the files, and the column."""
         digest = hashlib.blake2b(self.image.encode(), digest_size=16)
         for name in self.names:
-            text = f"{name}\0{_stat(self.folder / name)}\n"
+            text = f"{name}\0{file_stat(self.folder / name)}\n"
             digest.update(text.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
@@ -323,11 +323,3 @@ def _pixels(one: Any) -> Pixels:
     if inner.null_count:
         raise BadImage("shape", "some pixels are missing")
     return as_pixels(inner.to_numpy(zero_copy_only=False).reshape(shape))
-
-
-def _stat(path: Path) -> tuple[int, int]:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return (-1, -1)
-    return found.st_size, found.st_mtime_ns

@@ -10,7 +10,6 @@ Legend: F frames.
 
 from __future__ import annotations
 
-import importlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,8 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foveal.core.packages import package
 from foveal.data.picture import check_size
-from foveal.errors import BadImage, FovealError
+from foveal.errors import BadImage
 
 VIDEOS = (
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv",
@@ -46,13 +46,7 @@ _MISSING = 0.05  # share of the promised frames that may be missing: containers 
 
 def pyav() -> Any:
     """PyAV, or an error that says how to get it."""
-    try:
-        return importlib.import_module("av")
-    except ImportError as error:
-        raise FovealError(
-            f"video files are read by PyAV, which is not installed ({error})",
-            hint="pip install 'foveal[video]'",
-        ) from None
+    return package("av", extra="video", why="video files are read by PyAV")
 
 
 @dataclass(frozen=True)

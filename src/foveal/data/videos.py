@@ -9,7 +9,6 @@ only the rows stay in memory; the rest lies in the user's cache folder.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.core.cores import available_cores
-from foveal.core.files import atomic_path, cache_home
+from foveal.core.files import atomic_path, cache_home, file_stat
 from foveal.data.blocks import WINDOW_BYTES, BlockCache, Blocks, window_of
 from foveal.data.files import folder_classes
 from foveal.data.kinds import find_files
@@ -122,7 +121,7 @@ class VideoSource:
         for v, f in enumerate(found):
             if isinstance(f, VideoIndex) and f.trouble:
                 self.reasons[v] = BadImage("truncated", f.trouble)
-        stats = [_stat(folder / name) for name in names]
+        stats = [file_stat(folder / name) for name in names]
         counts = np.bincount(self.video, minlength=len(names))
         self._share = [size // n for (size, _), n in zip(stats, counts.tolist(), strict=True)]
         self._size = [size for size, _ in stats]
@@ -157,14 +156,14 @@ class VideoSource:
     def stat(self, i: int) -> tuple[int, int] | None:
         """See ``Source``: the frame's share of the file, and the file's time of change."""
         v = int(self.video[i])
-        size, mtime = _stat(self.folder / self.names[v])
+        size, mtime = file_stat(self.folder / self.names[v])
         return (self._share[v] if size == self._size[v] else size), mtime
 
     def fingerprint(self) -> str:
         """See ``Source``: names, sizes and times of the files, and the rate."""
         digest = hashlib.blake2b(f"{_FORMAT} {self.rate}".encode(), digest_size=16)
         for name in self.names:
-            text = f"{name}\0{_stat(self.folder / name)}\n"
+            text = f"{name}\0{file_stat(self.folder / name)}\n"
             digest.update(text.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
@@ -226,7 +225,7 @@ def indexed(path: Path, folder: Path) -> VideoIndex:
     Raises:
         BadImage: The video cannot be read.
     """
-    text = f"{_FORMAT} {path.absolute()} {_stat(path)}".encode("utf-8", "surrogateescape")
+    text = f"{_FORMAT} {path.absolute()} {file_stat(path)}".encode("utf-8", "surrogateescape")
     kept = folder / f"{hashlib.blake2b(text, digest_size=16).hexdigest()}.npz"
     if kept.is_file():
         with np.load(kept) as found:
@@ -249,14 +248,6 @@ def _indexed_or_reason(path: Path, folder: Path) -> VideoIndex | BadImage:
         return indexed(path, folder)
     except BadImage as error:
         return error
-
-
-def _stat(path: Path) -> tuple[int, int]:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return (-1, -1)
-    return found.st_size, found.st_mtime_ns
 
 
 def _bytes(frames: Frames) -> int:

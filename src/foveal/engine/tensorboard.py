@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
+from foveal.core.packages import package
 from foveal.engine.runfolder import RunFolder
-from foveal.errors import FovealError
 
 # Where a line stands, not what it says.
 _PLACE = ("kind", "step", "epoch", "position")
@@ -18,13 +18,8 @@ def check_tensorboard() -> None:
     Raises:
         FovealError: There is none.
     """
-    try:
-        import torch.utils.tensorboard  # noqa: F401
-    except ImportError as error:
-        raise FovealError(
-            "--log tensorboard needs the package tensorboard, which is not installed",
-            hint="pip install 'foveal[tensorboard]'",
-        ) from error
+    why = "--log tensorboard needs the package tensorboard"
+    package("torch.utils.tensorboard", extra="tensorboard", why=why)
 
 
 class TensorBoard:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from foveal.backbones.encoder import Encoder
 from foveal.core.files import write_json
+from foveal.core.packages import package
 from foveal.errors import FovealError
 from foveal.exporting.compare import Pooled, compare, pictures_like
 
@@ -27,14 +28,8 @@ def export_onnx(
     Raises:
         FovealError: The packages are missing, or the network cannot be traced.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise FovealError(
-            f"ONNX needs {error.name}, which is not installed", hint="pip install 'foveal[onnx]'"
-        ) from error
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        onnxruntime = package(name, extra="onnx", why=f"ONNX needs {name}")
     file = folder / "encoder.onnx"
     free = {0: "batch", 2: "height", 3: "width"}
     # Of sizes the network was not traced with; larger, so that every stage keeps a pixel.

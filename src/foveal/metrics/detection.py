@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from foveal.core.packages import package
 from foveal.data.boxes import Boxes
 from foveal.errors import FovealError
 from foveal.metrics.average_precision import average_precision
@@ -292,12 +293,7 @@ def pycocotools() -> tuple[Any, Any]:
     Raises:
         FovealError: It is not installed.
     """
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError as error:
-        raise FovealError(
-            f"COCO's figures need pycocotools, which is not installed ({error})",
-            hint="pip install 'foveal[scenes]'",
-        ) from None
-    return COCO, COCOeval
+    why = "COCO's figures need pycocotools"
+    coco = package("pycocotools.coco", extra="scenes", why=why)
+    evaluation = package("pycocotools.cocoeval", extra="scenes", why=why)
+    return coco.COCO, evaluation.COCOeval

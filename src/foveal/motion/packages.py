@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
-from foveal.errors import FovealError
+from foveal.core.packages import package
 
 
 def opencv() -> Any:
     """OpenCV (``cv2``): optical flow, resizing, colour spaces."""
-    return _package("cv2", "OpenCV")
+    return package("cv2", extra="motion", why="this needs OpenCV")
 
 
 def slic() -> Any:
     """scikit-image's SLIC superpixels."""
-    return _package("skimage.segmentation", "scikit-image").slic
-
-
-def _package(module: str, name: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise FovealError(
-            f"this needs {name}, which is not installed ({error})",
-            hint="pip install 'foveal[motion]'",
-        ) from None
+    return package("skimage.segmentation", extra="motion", why="this needs scikit-image").slic

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from foveal.core import rng
+from foveal.core.packages import package
 from foveal.errors import FovealError
 
 MAPS = tuple(f"MAP{n:02d}" for n in range(1, 33))
@@ -286,14 +287,7 @@ def set_scene(world: World, dice: Dice, actors: Sequence[str]) -> None:
 
 def import_vizdoom() -> Any:
     """The package, or an error that says how to get it."""
-    try:
-        import vizdoom
-    except ImportError as error:
-        raise FovealError(
-            f"the Doom world needs ViZDoom, which is not installed ({error})",
-            hint="pip install 'foveal[worlds]'",
-        ) from None
-    return vizdoom
+    return package("vizdoom", extra="worlds", why="the Doom world needs ViZDoom")
 
 
 def wad_path() -> Path:

@@ -8,7 +8,6 @@ that shows pictures.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foveal.core.packages import package
 from foveal.data.arrays import ArraySource
 from foveal.errors import FovealError
 from foveal.evaluation.asked import Asked
@@ -107,14 +107,8 @@ def mean_return(episodes: Episodes) -> float:
 
 
 def _check_packages() -> None:
-    for package in ("gymnasium", "stable_baselines3", "vizdoom"):
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise FovealError(
-                f"navigation needs {package}, which is not installed ({error})",
-                hint="pip install 'foveal[worlds]'",
-            ) from None
+    for name in ("gymnasium", "stable_baselines3", "vizdoom"):
+        package(name, extra="worlds", why=f"navigation needs {name}")
 
 
 def _curve(episodes: Episodes, frames: int) -> list[list[float]]:
