@@ -7,10 +7,11 @@ The protocol is the same for every method: Doom objects, the recipe's own budget
 frozen features of the centre view, beside the same network at random initialisation. A method
 passes with at least 5 points over random initialisation and a 95 % interval above 0, for every
 seed. Linear accuracy (L-BFGS, strength chosen on held-out training pictures) is shown beside it,
-and the same network trained with labels as the yardstick. Runs are kept: ``--finished`` makes the
-table again from what finished runs hold; it trains and measures nothing, and leaves a gap where a
-figure is missing. It ends with status 1 where a method fails; a method that has not been run is
-listed as such.
+and the same network trained with labels as the yardstick. Every row is kept in
+docs/methods/proofs.json with its machine and date until the method is run again, and the table is
+made of all rows: ``--only`` replaces those it names. Runs are kept too: ``--finished`` trains and
+measures nothing, it takes the rows from finished runs. It ends with status 1 where a method that
+was asked for fails; a method that has not been run is listed as such.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import foveal
-from foveal.engine.runfolder import RunFolder, environment
+from foveal.engine.runfolder import RunFolder
 from foveal.exporting.formats import results_of
 from foveal.methods import get_method, list_methods
 from foveal.methods.base import FAMILIES
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs" / "methods" / "index.md"
+KEPT = ROOT / "docs" / "methods" / "proofs.json"
 MARGIN = 0.05
 
 
@@ -57,7 +58,7 @@ def main() -> None:
             print(json.dumps(rows[-1]), flush=True)
     if not rows:
         sys.exit(f"no finished run in {arguments.runs}")
-    write_table(rows, arguments)
+    write_table(keep(rows))
     failed = [r for r in rows if not r["passed"]]
     if failed:
         sys.exit(f"no proof: {', '.join(r['method'] for r in failed)}")
@@ -76,7 +77,11 @@ def row(method: str, seed: int, run: Path, results: list[dict[str, Any]]) -> dic
     top1 = {r["protocol"]: r for r in results if r["metric"] == "top1"}
     knn, linear = top1["knn"], top1.get("linear")
     start = knn["baselines"]["random_init"]
-    outcome = json.loads(RunFolder(run).finished_file.read_text())
+    folder = RunFolder(run)
+    outcome = json.loads(folder.finished_file.read_text())
+    about = json.loads(folder.environment_file.read_text())
+    torch = about["versions"]["torch"]
+    day = datetime.date.fromtimestamp(folder.finished_file.stat().st_mtime)
     gain, low = start["difference"], start["difference_interval"][0]
     return {
         "method": method,
@@ -94,7 +99,19 @@ def row(method: str, seed: int, run: Path, results: list[dict[str, Any]]) -> dic
         "minutes": outcome["seconds"] / 60,
         "n": knn["n"],
         "passed": gain >= MARGIN and low > 0,
+        "machine": f"{about['processor']}, {about['cores']} cores, torch {torch}",
+        "date": day.isoformat(),
     }
+
+
+def keep(new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All rows, the new ones in the place of older ones of the same method and seed."""
+    old = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else []
+    rows = {(r["method"], r["seed"]): r for r in old if r["method"] in list_methods()}
+    rows |= {(r["method"], r["seed"]): r for r in new}
+    kept = [rows[key] for key in sorted(rows)]
+    KEPT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    return kept
 
 
 def masks(doom: Path) -> Path:
@@ -103,15 +120,8 @@ def masks(doom: Path) -> Path:
     return foveal.make_motion(doom / "watch/train/JPEGImages", doom / "motion", progress=print).path
 
 
-def write_table(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
+def write_table(rows: list[dict[str, Any]]) -> None:
     """docs/methods/index.md, in the order of the survey's taxonomy."""
-    about = environment()
-    machine = f"{about['processor']}, {about['cores']} cores, torch {about['versions']['torch']}"
-    command = "python benchmarks/proofs.py"
-    if arguments.seeds != 1:
-        command += f" --seeds {arguments.seeds}"
-    if arguments.finished:
-        command += " --finished"
     lines = [
         "# Methods, and the proof that each learns",
         "",
@@ -133,6 +143,7 @@ def write_table(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> No
         pages = ", ".join(f"[{get_method(m).title}]({m}.md)" for m in missing)
         lines += ["## Not run", "", f"No proof has been run to its end: {pages}.", ""]
     pixels = next((r["linear_pixels"] for r in rows if r["linear_pixels"] is not None), None)
+    machines = sorted({r["machine"] for r in rows})
     lines += [
         "## Baselines",
         "",
@@ -144,7 +155,8 @@ def write_table(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> No
         "in brackets 95 % intervals by bootstrap over test pictures. Minutes are of a shared",
         "machine and say little.",
         "",
-        f"Command: `{command}` · Machine: {machine} · Date: {_today()}",
+        "Command: `python benchmarks/proofs.py --only METHOD`, rows kept in",
+        "[proofs.json](proofs.json) with their machines: " + "; ".join(machines) + ".",
         "",
     ]
     TABLE.parent.mkdir(parents=True, exist_ok=True)
@@ -153,8 +165,8 @@ def write_table(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> No
 
 _HEADER = (
     "| method | seed | kNN | random init | over random init "
-    "| linear | random init | pictures | min |",
-    "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    "| linear | random init | pictures | min | date |",
+    "|---|---:|---:|---:|---:|---:|---:|---:|---:|---|",
 )
 
 
@@ -168,19 +180,12 @@ def _line(r: dict[str, Any]) -> str:
         f"| {page} | {r['seed']} | **{_p(r['knn'])}** [{_p(low)}, {_p(high)}] "
         f"| {_p(r['random_init'])} | {100 * r['gain']:+.1f} [{100 * g0:+.1f}, {100 * g1:+.1f}] "
         f"| {_p(r['linear'])} | {_p(r['linear_random_init'])} "
-        f"| {r['seen']:,} | {r['minutes']:.0f} |"
+        f"| {r['seen']:,} | {r['minutes']:.0f} | {r['date']} |"
     )
 
 
 def _p(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f}"
-
-
-def _today() -> str:
-    # Reproducible builds may fix the date.
-    fixed = os.environ.get("SOURCE_DATE_EPOCH")
-    now = datetime.datetime.fromtimestamp(int(fixed), datetime.UTC) if fixed else None
-    return (now or datetime.datetime.now(datetime.UTC)).date().isoformat()
 
 
 if __name__ == "__main__":
