@@ -46,6 +46,16 @@ def test_golden_cross_entropy():
     assert -LOG_P[:, 0].mean().item() == pytest.approx(0.695771, abs=1e-6)
 
 
+def test_the_matrix_takes_in_factors_that_have_grown(monkeypatch):
+    log_p = (3 * torch.randn(60, 5, generator=torch.Generator().manual_seed(1))).log_softmax(1)
+    often = sinkhorn(log_p, strength=25, tolerance=0.1)
+    monkeypatch.setattr("foveal.clustering.sinkhorn._GROWN", 0.0)  # logarithms in every iteration
+    always = sinkhorn(log_p, strength=25, tolerance=0.1)
+    assert often.iterations == always.iterations and torch.equal(often.labels, always.labels)
+    assert torch.allclose(often.log_r, always.log_r, rtol=0, atol=1e-9)
+    assert torch.allclose(often.log_c, always.log_c, rtol=0, atol=1e-9)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(2, 8), st.integers(0, 1000))
 def test_labels_are_balanced_where_plain_ones_collapse(k, seed):

@@ -7,10 +7,14 @@ from foveal.backbones.inputs import Sobel
 from foveal.backbones.registry import build_backbone
 from foveal.clustering.hierarchical import two_levels
 from foveal.clustering.whiten import pca_whiten
+from foveal.core.batch import StreamBatch
+from foveal.core.progress import Progress
 from foveal.errors import FovealError
 from foveal.methods.base import DataInfo
 from foveal.methods.deepercluster import DeeperCluster, DeeperClusterOptions
 from foveal.methods.rotation import turn_each
+
+PROGRESS = Progress(0, 20, 0, 2.0, 0, 0, 0, 0.1)
 
 
 def method(samples=40, **options):
@@ -90,3 +94,28 @@ def test_sobel_folds_into_colour():
 def test_more_clusters_than_pictures():
     with pytest.raises(FovealError, match="cannot form"):
         method(samples=5)
+
+
+def _batch(n=4):
+    pixels = np.random.default_rng(0).integers(0, 256, (n, 16, 16, 3), np.uint8)
+    index = torch.arange(n)
+    part = StreamBatch({"view": torch.from_numpy(pixels)}, {}, index, index, index * 0 - 1)
+    return {"main": part}
+
+
+def test_every_turn_is_shown_with_its_own_heads():
+    m, batch = method(all_turns=True).eval(), _batch()
+    m.assignments.copy_(torch.stack([torch.arange(40) % 2, torch.arange(40) % 3], 1))
+    out = m.forward(batch, PROGRESS)
+    assert out["super"].shape == (4, 4, 8) and out["sub"].shape == (4, 4, 3)
+    x, losses = batch["main"].images("view"), []
+    for turn in range(4):
+        g = F.relu(m.trunk(m.inputs(torch.rot90(x, turn, (2, 3))))["pooled"])
+        for row in range(4):
+            s, fine = 4 * (row % 2) + turn, torch.tensor([row % 3])
+            sub = F.linear(g[row : row + 1], m.sub_weight[s], m.sub_bias[s])
+            above = F.cross_entropy(m.super_head(g[row : row + 1]), torch.tensor([s]))
+            losses.append(above + F.cross_entropy(sub, fine))
+    expected = torch.stack(losses).mean().item()
+    assert m.loss(out, batch, PROGRESS).loss.item() == pytest.approx(expected, abs=1e-5)
+    assert method().forward(batch, PROGRESS)["sub"].shape == (4, 1, 3)

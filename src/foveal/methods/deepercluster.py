@@ -4,10 +4,12 @@ Caron, Bojanowski, Mairal, Joulin, "Unsupervised Pre-Training of Image Features 
 Data", ICCV 2019. Rotation and clustering at once: a super-class is a (coarse cluster, turn), and
 each has a classifier of its own over the finer clusters of its coarse one.
 
-Cost: one forward a picture, a pass over all pictures every ``every`` epochs, and heads of
-4 x ``clusters`` x D numbers. Failure signs: ``turn_accuracy`` at 25 %, few clusters used.
+Cost: one forward a picture (``all_turns``: four), a pass over all every ``every`` epochs, and heads
+of 4 x ``clusters`` x D numbers. Failure signs: ``turn_accuracy`` at 25 %, few clusters used.
 Departure: the released workers see one coarse cluster at one angle each; here every batch mixes
 angles and clusters, as one process has to, or batch norm would give the answer away.
+
+Legend: B pictures, T turns each is shown in, N = B T, D features, k fine and m coarse clusters.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ from __future__ import annotations
 import math
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -34,34 +35,14 @@ from foveal.methods.base import (
     FeaturePass,
     Losses,
     Method,
-    MethodOptions,
     Refreshed,
     Stream,
     trained_parameters,
 )
+from foveal.methods.deepercluster_options import DeeperClusterOptions
 from foveal.methods.rotation import turn_each
-from foveal.views.presets import center_view, plain_view
-from foveal.views.spec import View
 
 TURNS = 4
-
-
-class DeeperClusterOptions(MethodOptions):
-    """Options of DeeperCluster."""
-
-    view: View = Field(default_factory=plain_view, description="cut, then turned")
-    cluster_view: View = Field(
-        default_factory=lambda: center_view(224, interpolation="bilinear"),
-        description="what is clustered, upright",
-    )
-    coarse: int = Field(4, ge=1, description="clusters of the first level (m)")
-    clusters: int | None = Field(
-        320_000, ge=1, description="of the second level, over all (k); None: one for 100 pictures"
-    )
-    iterations: int = Field(10, ge=1, description="of each k-means")
-    every: float = Field(3.0, gt=0, description="epochs between two clusterings")
-    pca: int | None = Field(None, ge=1, description="directions kept, whitened; None: all")
-    sobel: bool = Field(True, description="edges instead of colours, as in the paper")
 
 
 class DeeperCluster(Method):
@@ -107,23 +88,28 @@ class DeeperCluster(Method):
         return {"main": Stream({"view": self.options.view})}
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Logits of the super-class [B, 4 m], and of the fine cluster within the true one."""
-        turned = turn_each(batch["main"].images("view"), self._turn(batch))
-        g_BD = F.relu(self.trunk(self.inputs(turned))["pooled"])
-        return {"super": self.super_head(g_BD), "sub": self._sub_logits(g_BD, self._super(batch))}
+        """Logits of the super-class [B, T, 4 m], and of the fine cluster within the true one."""
+        turns_BT, super_BT = self._turns(batch), self._super(batch)
+        x_NCHW = batch["main"].images("view").repeat_interleave(turns_BT.shape[1], 0)
+        turned = turn_each(x_NCHW, turns_BT.flatten())
+        g_ND = F.relu(self.trunk(self.inputs(turned))["pooled"])
+        found = {"super": self.super_head(g_ND), "sub": self._sub_logits(g_ND, super_BT.flatten())}
+        return {name: logits.unflatten(0, super_BT.shape) for name, logits in found.items()}
 
     def loss(self, out: dict[str, Tensor], batch: Batch, progress: Progress) -> Losses:
         """Sum of both levels' cross-entropies (equation 4)."""
-        wanted = self._super(batch)
-        fine = self.assignments[batch["main"].index, 1]
-        loss = F.cross_entropy(out["super"], wanted) + F.cross_entropy(out["sub"], fine)
-        guess = out["super"].detach().argmax(1)
+        wanted_BT = self._super(batch)
+        fine = self.assignments[batch["main"].index, 1].repeat_interleave(wanted_BT.shape[1])
+        wanted = wanted_BT.flatten()
+        above, within = out["super"].flatten(0, 1), out["sub"].flatten(0, 1)
+        loss = F.cross_entropy(above, wanted) + F.cross_entropy(within, fine)
+        guess = above.detach().argmax(1)
         return Losses(
             loss,
             {
                 "super_accuracy": (guess == wanted).float().mean(),
                 "turn_accuracy": (guess % TURNS == wanted % TURNS).float().mean(),
-                "cluster_accuracy": (out["sub"].detach().argmax(1) == fine).float().mean(),
+                "cluster_accuracy": (within.detach().argmax(1) == fine).float().mean(),
             },
         )
 
@@ -171,12 +157,16 @@ class DeeperCluster(Method):
             f"log {k} + log {self.fine}, what guessing gives": math.log(k) + math.log(self.fine)
         }
 
-    def _turn(self, batch: Batch) -> Tensor:
-        return batch["main"].integers("turn", TURNS)
+    def _turns(self, batch: Batch) -> Tensor:
+        """Quarter turns each picture is shown in, int64 [B, T]."""
+        if self.options.all_turns:
+            device = self.assignments.device
+            return torch.arange(TURNS, device=device).expand(len(batch["main"]), TURNS)
+        return batch["main"].integers("turn", TURNS)[:, None]
 
     def _super(self, batch: Batch) -> Tensor:
-        """4 c + r, int64 [B]."""
-        return TURNS * self.assignments[batch["main"].index, 0] + self._turn(batch)
+        """4 c + r, int64 [B, T]."""
+        return TURNS * self.assignments[batch["main"].index, 0][:, None] + self._turns(batch)
 
     def _sub_logits(self, g_BD: Tensor, super_B: Tensor) -> Tensor:
         """Each row through the head of its super-class, [B, k / m]."""
