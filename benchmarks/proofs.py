@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import foveal
+from foveal.benchmarks.released import golden_files
 from foveal.engine.runfolder import RunFolder
 from foveal.exporting.formats import results_of
-from foveal.methods import get_method, list_methods
+from foveal.methods import UNLISTED, get_method, list_methods
 from foveal.methods.base import FAMILIES
 
 ROOT = Path(__file__).parents[1]
@@ -142,6 +143,7 @@ def write_table(rows: list[dict[str, Any]]) -> None:
     if missing := [m for m in list_methods() if m not in {r["method"] for r in rows}]:
         pages = ", ".join(f"[{get_method(m).title}]({m}.md)" for m in missing)
         lines += ["## Not run", "", f"No proof has been run to its end: {pages}.", ""]
+    lines += [*_unlisted(), *_skipped()]
     pixels = next((r["linear_pixels"] for r in rows if r["linear_pixels"] is not None), None)
     machines = sorted({r["machine"] for r in rows})
     lines += [
@@ -161,6 +163,48 @@ def write_table(rows: list[dict[str, Any]]) -> None:
     ]
     TABLE.parent.mkdir(parents=True, exist_ok=True)
     TABLE.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _unlisted() -> list[str]:
+    """Methods that go by import path."""
+    named = [(path, get_method(path)) for path in UNLISTED]
+    lines = [
+        f"| [{method.title}]({method.__module__.rpartition('.')[2]}.md) "
+        f"| {FAMILIES[method.family]} | `--method {path}` |"
+        for path, method in named
+    ]
+    return [
+        "## Implemented, not listed",
+        "",
+        "In the contract suite as all others, but no run of theirs was long enough to be a proof;",
+        "their pages say what was tried.",
+        "",
+        "| method | family | to run it |",
+        "|---|---|---|",
+        *lines,
+        "",
+    ]
+
+
+def _skipped() -> list[str]:
+    """Golden values whose files may not be carried here."""
+    lines = [
+        f"| [{get_method(file.method).title}]({file.method}.md) | {file.golden} "
+        f"| `{file.name}` of {file.origin} |"
+        for file in golden_files()
+    ]
+    return [
+        "## Golden values that are skipped",
+        "",
+        "All other golden values of the papers are tests that run. These need files of the authors",
+        "that foveal may not carry; put into `~/.cache/foveal/released` (or",
+        "`$FOVEAL_CACHE/released`) they are checked.",
+        "",
+        "| method | what is checked | file |",
+        "|---|---|---|",
+        *lines,
+        "",
+    ]
 
 
 _HEADER = (

@@ -7,18 +7,19 @@ from toys import SIZE, TOYS, MaskedTokens
 from foveal.core.files import write_json
 from foveal.data.masked import COLUMNS
 from foveal.engine.plan import resized_options
-from foveal.methods import get_method, list_methods
+from foveal.methods import UNLISTED, get_method, list_methods
 from foveal.recipe import Evaluation, Machine, Network, Optimiser, Recipe, Schedule, override
 from foveal.recipes import get_recipe
 
 PICTURES = 24
 # A combination whose parts have an average, pseudo-labels, groups and a refresh.
 COMBINATION = "byol+deepcluster"
-NAMES = [*list_methods(), COMBINATION, *(f"toys:{toy.__name__}" for toy in TOYS)]
+NAMES = [*list_methods(), *UNLISTED, COMBINATION, *(f"toys:{toy.__name__}" for toy in TOYS)]
 
 
 def tiny_recipe(name: str, **changes) -> Recipe:
     """8 pictures a step, 3 steps an epoch, two epochs."""
+    vit = name == f"toys:{MaskedTokens.__name__}"
     if ":" not in name:
         base = get_recipe(f"{name}/small")
         options = resized_options(name, base.options, SIZE)
@@ -26,8 +27,8 @@ def tiny_recipe(name: str, **changes) -> Recipe:
             # Every part's batch must divide by the ranks.
             options["sizes"] = {}
     else:
-        base, options = Recipe(method=name, epochs=1), {}
-    vit = name == f"toys:{MaskedTokens.__name__}"
+        base = Recipe(method=name, epochs=1)
+        options = resized_options(name, {}, SIZE) if name in UNLISTED else {}
     # Averages, since the gradient of a maximum jumps where two positions are within rounding of
     # each other, and ranks round differently. Pooling is within a picture: ranks have no part.
     network = (

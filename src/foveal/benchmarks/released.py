@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from foveal.core.files import cache_folder
+from foveal.core.files import cache_home
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Released:
 
 def folder() -> Path:
     """``released`` in foveal's cache folder."""
-    return cache_folder() / "released"
+    return cache_home() / "released"
 
 
 _JIGSAW = "github.com/MehdiNoroozi/JigsawPuzzleSolver"
