@@ -1,9 +1,13 @@
 """The Doom world at its smallest: the same bytes from the same seed, maps apart, labels exact."""
 
+import contextlib
 import csv
 import hashlib
 import json
+import subprocess
 import sys
+import time
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -303,6 +307,40 @@ def test_errors_of_a_worker_and_of_the_caller_arrive(tmp_path):
     bad = Job("pile", job.folder, {**good.arguments, "map_name": "MAP99"})
     with pytest.raises(FovealError, match="no map MAP99"):
         run_jobs([bad], 1, lambda text: None)
+
+
+def test_a_worker_that_is_ended_takes_its_game_along(tmp_path):
+    arguments = {"map_name": "MAP01", "split": "train", "seed": 0, "frames": 10_000}
+    job = {"module": "pile", "folder": str(tmp_path), "arguments": arguments}
+    with subprocess.Popen(
+        [sys.executable, "-m", "foveal.benchmarks.doom.worker"],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        cwd=tmp_path, start_new_session=True, text=True,
+    ) as worker:  # fmt: skip
+        worker.stdin.write(json.dumps(job) + "\n")
+        worker.stdin.flush()
+        wait_until(lambda: len(processes_of(worker.pid)) > 1)
+        worker.terminate()
+        assert worker.wait(60) == 1
+    wait_until(lambda: not processes_of(worker.pid))
+
+
+def processes_of(session):
+    """Of one session, as Linux lists them; those that ended and were not asked for do not count."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, its_session = stat.read_text().rpartition(")")[2].split()[:4]
+            if int(its_session) == session and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
+
+
+def wait_until(true, seconds=60):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_watch(world):

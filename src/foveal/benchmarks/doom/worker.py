@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from foveal.errors import FovealError
 
 def main() -> None:
     """Works until its input ends."""
+    # Ended by the parent, it leaves through World.__exit__: the game is a process of its own, which
+    # would stay behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     # The engine may print; only answers may go where the parent reads.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
