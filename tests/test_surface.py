@@ -16,12 +16,12 @@ SURFACE = {
         "--init", "--adapt", "--domain", "--log",
     },
     "evaluate": {
-        "run_or_file", "changes", "--data", "--protocol", "--suite", "--k", "--select", "--labels",
-        "--tuning", "--seed", "--finetune", "--json",
+        "run_or_file", "changes", "--data", "--protocol", "--suite", "--k", "--select", "--layer",
+        "--labels", "--tuning", "--seed", "--finetune", "--json",
     },
     "compare": {"runs", "--out", "--json"},
-    "embed": {"run_or_file", "--data", "--out"},
-    "search": {"run_or_file", "query", "--data", "--top", "--out", "--json"},
+    "embed": {"run_or_file", "--data", "--out", "--layer"},
+    "search": {"run_or_file", "query", "--data", "--top", "--layer", "--out", "--json"},
     "predict": {"run", "--data", "--out", "--crops", "--turns"},
     "export": {"run_or_file", "--format", "--out"},
     "study": {

@@ -36,6 +36,9 @@ DataArgument = Annotated[
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN_OR_FILE", help="A run folder or an exported file.")
 ]
+LayerOption = Annotated[
+    str, typer.Option(help="pooled, or embedding: what the run's method compared pictures by.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 
@@ -149,6 +152,7 @@ def evaluate(
     select: Annotated[
         str, typer.Option(help="svm_lowshot: cv, or oracle (costs chosen on the test pictures).")
     ] = "cv",
+    layer: LayerOption = "pooled",
     labels: Annotated[
         str | None,
         typer.Option(
@@ -174,7 +178,7 @@ def evaluate(
     results = run(
         run_or_file, data[0] if len(data) == 1 else data,
         protocols=protocol and _names(protocol), suite=suite, k=k, seed=seed, select=select,
-        labels=labels and _names(labels), tuning=tuning,
+        layer=layer, labels=labels and _names(labels), tuning=tuning,
         changes=[*(changes or []), *(["finetune=true"] if finetune else [])],
         console=_console(), quiet=False,
     )  # fmt: skip
@@ -266,11 +270,12 @@ def embed(
     run_or_file: RunArgument,
     data: Annotated[str, typer.Option("--data", help="Pictures.")],
     out: Annotated[Path, typer.Option("--out", help="The .npz file to write.")],
+    layer: LayerOption = "pooled",
 ) -> None:
     """Write the features of pictures to a file."""
     from foveal.verbs import embed as run
 
-    _say(f"features, names and labels in {run(run_or_file, data, out)}")
+    _say(f"features, names and labels in {run(run_or_file, data, out, layer=layer)}")
 
 
 @app.command()
@@ -279,6 +284,7 @@ def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="A picture, folder, glob or list.")],
     data: Annotated[str, typer.Option("--data", help="The pile to search.")],
     top: Annotated[int, typer.Option(min=1, help="How many to find for each query.")] = 8,
+    layer: LayerOption = "pooled",
     out: Annotated[
         Path | None, typer.Option("--out", metavar="PAGE.html", help="Also write a page of them.")
     ] = None,
@@ -287,7 +293,7 @@ def search(
     """Find the pictures of a pile that look most like a given one."""
     from foveal.verbs import search as run
 
-    done = run(run_or_file, data, query, top=top, out=out)
+    done = run(run_or_file, data, query, top=top, layer=layer, out=out)
     if as_json:
         _print([f.to_json() for f in done.found], as_json)
         return

@@ -100,6 +100,7 @@ def _hand_over(trained: Trained) -> None:
     """Writes what a run leaves behind (rank 0 only): the backbone, the end, the report."""
     from foveal import __version__
     from foveal.backbones.classifier import save_head
+    from foveal.backbones.embedding import save_embedding
     from foveal.core import ranks
     from foveal.exporting.weights import save_encoder
     from foveal.report.feature_map import write_map
@@ -117,6 +118,8 @@ def _hand_over(trained: Trained) -> None:
         save_encoder(trained.encoder, folder.backbone_file, about)
         if trained.classifier is not None:
             save_head(trained.classifier, trained.table.source.classes or [], folder.path)
+        if trained.embedding is not None:
+            save_embedding(trained.embedding, folder.path)
         gallery = take_gallery(
             trained.encoder, trained.table, fraction=recipe.evaluation.fraction, seed=recipe.seed
         )
@@ -139,6 +142,7 @@ def evaluate(
     seed: int = 0,
     k: int = 20,
     select: str = "cv",
+    layer: str = "pooled",
     labels: Sequence[str | float] | None = None,
     tuning: str | None = None,
     changes: Mapping[str, Any] | Sequence[str] = (),
@@ -161,6 +165,8 @@ def evaluate(
         k: Neighbours of kNN.
         select: What ``svm_lowshot`` chooses its costs on: training pictures (``cv``), or the test
             pictures as its paper does (``oracle``, and the metric says so).
+        layer: ``pooled``, or ``embedding``: what the run's method compared pictures by (NPID's and
+            PIRL's 128 numbers), for the protocols that read one vector a picture.
         labels: For ``fewlabels``: shares (``"0.01"``), numbers a class (``"13"``) and files of
             names, one subset each; None: 1 % and 10 %.
         tuning: How networks are fine-tuned, of ``foveal.evaluation.tuning.TUNINGS``; None: small.
@@ -185,8 +191,9 @@ def evaluate(
         )
     chosen = Suite() if suite is None else get_suite(suite)
     options: dict[str, Any] = {
-        "seed": seed, "k": k, "select": select, "labels": labels or chosen.labels,
-        "tuning": tuning or chosen.tuning, "changes": changes, "console": console, "quiet": quiet,
+        "seed": seed, "k": k, "select": select, "layer": layer,
+        "labels": labels or chosen.labels, "tuning": tuning or chosen.tuning, "changes": changes,
+        "console": console, "quiet": quiet,
     }  # fmt: skip
     if suite is None:
         results = run_protocols(
@@ -292,11 +299,16 @@ def study(
     return done
 
 
-def embed(run_or_file: str | Path | Encoder, data: Any, out: str | Path) -> Path:
-    """Writes the pooled features of pictures to ``out`` (.npz: features, names, labels)."""
+def embed(
+    run_or_file: str | Path | Encoder, data: Any, out: str | Path, *, layer: str = "pooled"
+) -> Path:
+    """Writes the pooled features of pictures to ``out`` (.npz: features, names, labels).
+
+    ``layer="embedding"`` writes what the run's method compared pictures by instead.
+    """
     from foveal.evaluation.embed import embed as write_features
 
-    return write_features(run_or_file, data, out)
+    return write_features(run_or_file, data, out, layer=layer)
 
 
 def search(
@@ -305,6 +317,7 @@ def search(
     query: Any,
     *,
     top: int = 8,
+    layer: str = "pooled",
     out: str | Path | None = None,
 ) -> Search:
     """Finds the pictures of ``data`` most similar to each of ``query``.
@@ -314,12 +327,13 @@ def search(
         data: The pile to search.
         query: A picture, or several (folder, glob, list).
         top: How many to find for each.
+        layer: ``pooled``, or ``embedding``: what the run's method compared pictures by.
         out: Also write an HTML page of the pictures.
     """
     from foveal.evaluation.search import search as find
     from foveal.report.search_page import write_search_page
 
-    found = find(run_or_file, data, query, top=top)
+    found = find(run_or_file, data, query, top=top, layer=layer)
     if out is not None:
         write_search_page(found, out)
     return found

@@ -37,6 +37,8 @@ class Encoder(nn.Module):
         overlap: Share of a tile's side that the next tile shows too (CPC v2: 44 of 80 pixels).
         join: ``mean``, the paper's: how much of something there is; ``max``: whether it is in any
             tile.
+        projection: A linear layer behind ``pooled``, whose outputs then are ``pooled`` (the
+            embedding that a method compared pictures by).
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Encoder(nn.Module):
         grid: int = 1,
         overlap: float = 0.0,
         join: Literal["mean", "max"] = "mean",
+        projection: nn.Linear | None = None,
     ) -> None:
         super().__init__()
         if len(trunks) != len(inputs):
@@ -58,10 +61,13 @@ class Encoder(nn.Module):
         self.inputs = nn.ModuleList(nn.Sequential(*layers) for layers in inputs)
         self.channels, self.size, self.fraction = channels, size, fraction
         self.grid, self.overlap, self.join = grid, overlap, join
+        self.projection = projection
 
     @property
     def dim(self) -> int:
         """Features of ``pooled``."""
+        if self.projection is not None:
+            return self.projection.out_features
         return sum(trunk.dim for trunk in self._backbones())
 
     @property
@@ -82,7 +88,11 @@ class Encoder(nn.Module):
             [trunk(layers(tiles), ends) for trunk, layers in zip(self.trunks, self.inputs,
                                                                  strict=True)]
         )  # fmt: skip
-        return found if self.grid == 1 else self._joined(found)
+        if self.grid > 1:
+            found = self._joined(found)
+        if self.projection is not None:
+            found["pooled"] = self.projection(found["pooled"])
+        return found
 
     def until(self, images: Tensor, ends: Sequence[str]) -> dict[str, Tensor]:
         """The asked end points of whole pictures of any size, see ``Backbone.until``.
@@ -124,8 +134,17 @@ class Encoder(nn.Module):
                     whole[name] = x.mean(1) if self.join == "mean" else x.amax(1)
         return whole
 
+    def projected(self, projection: nn.Linear) -> Encoder:
+        """The same trunks and input layers, shared, with this layer behind ``pooled``."""
+        return Encoder(
+            self._backbones(), self._layers(), channels=self.channels, size=self.size,
+            fraction=self.fraction, grid=self.grid, overlap=self.overlap, join=self.join,
+            projection=projection,
+        ).train(self.training)  # fmt: skip
+
     def describe(self) -> dict[str, Any]:
         """Plain values from which ``from_description`` builds the same network, weights apart."""
+        layer = self.projection
         return {
             "channels": self.channels,
             "size": self.size,
@@ -135,12 +154,18 @@ class Encoder(nn.Module):
             "join": self.join,
             "trunks": [trunk.spec for trunk in self._backbones()],
             "inputs": [[describe_input(layer) for layer in layers] for layers in self._layers()],
+            # Said only where there is one, so that older files describe the same network.
+            **(
+                {}
+                if layer is None
+                else {"projection": [layer.out_features, layer.bias is not None]}
+            ),
         }
 
     @classmethod
     def from_description(cls, about: dict[str, Any]) -> Encoder:
         """The network a description stands for, with freshly drawn weights."""
-        return cls(
+        drawn = cls(
             [build_backbone(**spec) for spec in about["trunks"]],
             [[build_input(layer) for layer in layers] for layers in about["inputs"]],
             channels=about["channels"],
@@ -150,6 +175,10 @@ class Encoder(nn.Module):
             overlap=about.get("overlap", 0.0),
             join=about.get("join", "mean"),
         )
+        if "projection" in about:
+            outputs, bias = about["projection"]
+            drawn.projection = nn.Linear(drawn.dim, outputs, bias=bias)
+        return drawn
 
     def _backbones(self) -> list[Backbone]:
         return [trunk for trunk in self.trunks if isinstance(trunk, Backbone)]

@@ -57,6 +57,7 @@ class Trained:
         encoder: The trained encoder; None where the run was finished before.
         table: What it was trained on; None where the run was finished before.
         classifier: Of a method that learns classes: the layer on the encoder's features.
+        embedding: Of a method that compares pictures by a linear layer on them: this layer.
     """
 
     folder: RunFolder
@@ -65,6 +66,7 @@ class Trained:
     encoder: Encoder | None
     table: Table | None
     classifier: nn.Linear | None = None
+    embedding: nn.Linear | None = None
 
 
 @dataclass(frozen=True)
@@ -278,7 +280,8 @@ def _train(
     fabric.barrier()
     # In evaluation mode: whoever looks at the encoder now must not move its statistics.
     encoder = trainer.method.encoder().eval()
-    return Trained(folder, recipe, outcome, encoder, table, next(iter(method.classifiers()), None))
+    classifier = next(iter(method.classifiers()), None)
+    return Trained(folder, recipe, outcome, encoder, table, classifier, method.embedding())
 
 
 def _method_and_table(

@@ -200,8 +200,9 @@ class Bench:
         files = [f"{b.name} ({b.reason})" for _, b in sorted(bad.items())]
         return {
             "model": self.model,
-            "weights": weights_digest(e),
-            "layer": "pooled",
+            # Those of the run, whichever of its layers is looked at.
+            "weights": weights_digest(e, without="projection."),
+            "layer": "pooled" if e.projection is None else "embedding",
             "pooling": "the network's own",
             "dim": e.dim,
             "mode": "eval (batch norms use their running statistics)",

@@ -18,7 +18,9 @@ from foveal.evaluation.run import encoder_of
 from foveal.views.presets import center_view
 
 
-def embed(run_or_file: str | Path | Encoder, data: Any, out: str | Path) -> Path:
+def embed(
+    run_or_file: str | Path | Encoder, data: Any, out: str | Path, *, layer: str = "pooled"
+) -> Path:
     """Writes the pooled features of pictures.
 
     The file holds ``features`` float32 [N, D], ``names`` [N], ``labels`` int64 [N] (-1 unknown)
@@ -29,6 +31,7 @@ def embed(run_or_file: str | Path | Encoder, data: Any, out: str | Path) -> Path
         run_or_file: A run folder, an exported file, or an Encoder.
         data: Anything ``open_source`` reads.
         out: Ends in ``.npz``.
+        layer: ``pooled``, or ``embedding``: what the run's method compared pictures by.
 
     Returns:
         ``out``.
@@ -39,7 +42,7 @@ def embed(run_or_file: str | Path | Encoder, data: Any, out: str | Path) -> Path
     out = Path(out)
     if out.suffix != ".npz":
         raise FovealError(f"features are written as .npz, not {out.name}", hint=f"--out {out}.npz")
-    encoder = encoder_of(run_or_file)
+    encoder = encoder_of(run_or_file, layer)
     source = open_source(data, channels=encoder.channels)
     view = center_view(encoder.size, encoder.fraction)
     out.parent.mkdir(parents=True, exist_ok=True)

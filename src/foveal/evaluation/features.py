@@ -91,10 +91,12 @@ def digest_of(value: Mapping[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def weights_digest(network: nn.Module) -> str:
-    """A hash of every parameter and buffer, with its name."""
+def weights_digest(network: nn.Module, *, without: str = "-") -> str:
+    """A hash of every parameter and buffer, with its name, but those named ``without...``."""
     digest = hashlib.blake2b(digest_size=16)
     for name, value in [*network.named_parameters(), *network.named_buffers()]:
+        if name.startswith(without):
+            continue
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         flat = value.detach().cpu().contiguous().flatten()
         digest.update(flat.view(torch.uint8).numpy())  # type: ignore[arg-type,unused-ignore]

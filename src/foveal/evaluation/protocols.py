@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from foveal.errors import FovealError
@@ -52,6 +52,16 @@ def check_fits(name: str, bench: Bench) -> None:
         )
 
 
+def check_reads_pooled(names: Iterable[str]) -> None:
+    """Raises for a protocol that does not read the vector of a picture, or not it alone."""
+    other = [name for name in names if name not in OF_VECTORS]
+    if other:
+        raise FovealError(
+            f"{other[0]} does not read the vector of a picture, which --layer embedding is",
+            hint=f"--protocol {','.join(OF_VECTORS)}",
+        )
+
+
 def classify(bench: Bench, *, name: str, probe: Probe) -> list[Result]:
     """What a probe makes of trained features, random initialisation and raw pixels.
 
@@ -92,6 +102,12 @@ PROTOCOLS: dict[str, Callable[[Bench], list[Result]]] = {
 
 TUNED = ("fewlabels", "finetune", "retrain_after", "finetune_after")
 """Those that train a copy of the network, by the settings of ``foveal.evaluation.tuning``."""
+
+OF_VECTORS = (
+    "knn", "linear", "ridge", "sgd", "mlp", "mlp_rotnet", "tencrop", "svm", "svm_lowshot",
+    "retrieval", "episodes", "clusters", "health",
+)  # fmt: skip
+"""Those that read one vector a picture and nothing else: any layer does."""
 
 SEVERAL = (
     "linear", "endpoints", "svm", "svm_lowshot", "health", "finetune", "retrain_after",

@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foveal.backbones.embedding import at_layer
 from foveal.backbones.encoder import Encoder
 from foveal.core.files import read_json, write_json
 from foveal.data.splits import load_splits
@@ -20,7 +21,7 @@ from foveal.evaluation.changes import changes_of
 from foveal.evaluation.features import Store, on_accelerator
 from foveal.evaluation.finetune import parse_labels
 from foveal.evaluation.own_data import OWN_DATA, own_settings
-from foveal.evaluation.protocols import TUNED, check_fits, get_protocol
+from foveal.evaluation.protocols import TUNED, check_fits, check_reads_pooled, get_protocol
 from foveal.evaluation.result import Result
 from foveal.evaluation.settings import ProbeSettings
 from foveal.evaluation.suites import DEFAULT, LABELS
@@ -40,6 +41,7 @@ def evaluate(
     seed: int = 0,
     k: int = 20,
     select: str = "cv",
+    layer: str = "pooled",
     labels: Sequence[str | float] = LABELS,
     tuning: str | Tuning = "small",
     changes: Mapping[str, Any] | None = None,
@@ -50,8 +52,8 @@ def evaluate(
 
     The test split is measured on once and chooses nothing. Features are kept in ``RUN/features``
     (which may be deleted at any time), results in ``RUN/results/<protocol>.json`` (or beside an
-    exported folder's weights): those of the same weights on other data stay, everything else
-    there is replaced.
+    exported folder's weights): those of the same weights on other data, and of its embedding, stay,
+    everything else there is replaced.
 
     Args:
         run_or_file: A run folder, an exported file, or an Encoder.
@@ -62,6 +64,7 @@ def evaluate(
         seed: Of splits, intervals and, where the file does not say, the random initialisation.
         k: Neighbours of kNN.
         select: ``cv``, or ``oracle``: ``svm_lowshot`` chooses on the test pictures.
+        layer: ``pooled``, or ``embedding``: what the run's method compared pictures by.
         labels: See ``parse_labels``.
         tuning: How networks are fine-tuned: a recipe or its name.
         changes: Settings of the protocols that train: values of the recipe of that name, and of
@@ -85,7 +88,9 @@ def evaluate(
     subsets = parse_labels([str(value) for value in labels], seed)
     folder = run_of(run_or_file)
     kept = None if isinstance(run_or_file, Encoder) else results_folder(run_or_file)
-    encoder = encoder_of(run_or_file)
+    encoder = encoder_of(run_or_file, layer)
+    if layer != "pooled":
+        check_reads_pooled(names)
     init_seed = _init_seed(run_or_file, seed)
     model = "encoder" if isinstance(run_or_file, Encoder) else str(run_or_file)
     results: list[Result] = []
@@ -112,11 +117,13 @@ def evaluate(
     return results
 
 
-def encoder_of(run_or_file: str | Path | Encoder) -> Encoder:
-    """The encoder of a run or file, where it runs fastest."""
+def encoder_of(run_or_file: str | Path | Encoder, layer: str = "pooled") -> Encoder:
+    """The encoder of a run or file, its features those of a layer, where it runs fastest."""
     if isinstance(run_or_file, Encoder):
+        if layer != "pooled":
+            raise FovealError(f"an Encoder has no layer '{layer}'", hint="a run folder")
         return run_or_file
-    return on_accelerator(load_encoder(run_or_file))
+    return on_accelerator(at_layer(load_encoder(run_or_file), run_or_file, layer))
 
 
 def _init_seed(run_or_file: str | Path | Encoder, seed: int) -> int:
@@ -151,14 +158,15 @@ def store_of(folder: RunFolder | None) -> Iterator[Store]:
 
 
 def _keep(path: Path, found: Sequence[Result]) -> None:
-    """Writes results of one protocol beside those of the same weights on other data."""
+    """Writes results of one protocol beside those of the same weights on other data or layers."""
     new = [r.to_json() for r in found]
     old = read_json(path) if path.is_file() else []
     kept = [r for r in old if _about(r)[0] == _about(new[0])[0] and _about(r) != _about(new[0])]
     write_json(path, kept + new)
 
 
-def _about(result: dict[str, Any]) -> tuple[str, str]:
-    """(weights, test data) of a result."""
+def _about(result: dict[str, Any]) -> tuple[str, str, bool]:
+    """(weights, test data, whether of the embedding) of a result."""
     about = result["configuration"]
-    return about["weights"], about["data"]["test"]["fingerprint"]
+    embedded = about.get("layer") == "embedding"
+    return about["weights"], about["data"]["test"]["fingerprint"], embedded

@@ -70,7 +70,14 @@ class Search:
     queries: Source
 
 
-def search(run_or_file: str | Path | Encoder, data: Any, query: Any, *, top: int = 8) -> Search:
+def search(
+    run_or_file: str | Path | Encoder,
+    data: Any,
+    query: Any,
+    *,
+    top: int = 8,
+    layer: str = "pooled",
+) -> Search:
     """Finds the pictures of ``data`` that are most similar to each of ``query``.
 
     Features have the mean of the pile taken out (all pictures share it, it says nothing) and are
@@ -82,13 +89,14 @@ def search(run_or_file: str | Path | Encoder, data: Any, query: Any, *, top: int
         data: The pile: anything ``open_source`` reads.
         query: A picture, or anything else ``open_source`` reads.
         top: How many to find for each.
+        layer: ``pooled``, or ``embedding``: what the run's method compared pictures by.
 
     Raises:
         FovealError: Fewer than two pictures can be read, or no query.
     """
     if top < 1:
         raise FovealError(f"top={top} finds nothing", hint="--top 8")
-    encoder = encoder_of(run_or_file)
+    encoder = encoder_of(run_or_file, layer)
     gallery = open_source(data, channels=encoder.channels)
     queries = open_source(query, channels=encoder.channels)
     view = center_view(encoder.size, encoder.fraction)

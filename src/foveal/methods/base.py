@@ -315,6 +315,13 @@ class Method(nn.Module, ABC):
         """
         return []
 
+    def embedding(self) -> nn.Linear | None:
+        """The layer from the encoder's pooled features to what it compares pictures by; None: none.
+
+        It is handed over beside the backbone, for ``--layer embedding``.
+        """
+        return None
+
     def samples(self, source: Source) -> Samples | None:
         """The sample table; None: every image once.
 

@@ -111,6 +111,10 @@ class NPID(Method):
         self.bank.update(rows["index"], rows["z"])
         self.partition.keep(progress.step, means["z_constant"])
 
+    def embedding(self) -> nn.Linear:
+        """What rows of the bank are: retrieval by 128 numbers a picture (section 4)."""
+        return self.head
+
     def encoder(self) -> Encoder:
         """The trunk."""
         return self.data.encoder(self.trunk, self.normalise)

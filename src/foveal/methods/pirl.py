@@ -130,6 +130,10 @@ class PIRL(Method):
         self.bank.update(rows["index"], rows["z"])
         self.partition.keep(progress.step, means["z_constant"])
 
+    def embedding(self) -> nn.Linear:
+        """What rows of the bank are."""
+        return self.picture_head
+
     def encoder(self) -> Encoder:
         """The trunk."""
         return self.data.encoder(self.trunk, self.normalise)
