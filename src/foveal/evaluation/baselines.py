@@ -17,7 +17,7 @@ from foveal.core import rng
 from foveal.core.batch import as_images
 from foveal.data.loader import Table, ordered_views
 from foveal.data.sources import Source
-from foveal.evaluation.features import Store, compute_threads, device_of, weights_digest
+from foveal.evaluation.features import Store, compute_threads, device_of, placed, weights_digest
 from foveal.views.presets import center_view
 from foveal.views.spec import View
 
@@ -38,8 +38,7 @@ def random_init(
     device = device_of(encoder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.seed64(seed, "init"))
-        drawn = Encoder.from_description(encoder.describe())
-    drawn.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        drawn = placed(Encoder.from_description(encoder.describe()), device)
     _estimate_batch_norm(drawn, source, seed=seed, store=store, view=view)
     return drawn.eval()
 

@@ -23,10 +23,11 @@ from torch.nn import functional as F
 from foveal.backbones.base import End
 from foveal.backbones.encoder import Encoder
 from foveal.core import rng
+from foveal.core.schedules import warmup_cosine
 from foveal.errors import FovealError
 from foveal.evaluation.bench import Bench, Split
 from foveal.evaluation.compare import WHICH
-from foveal.evaluation.features import read_features
+from foveal.evaluation.features import device_of, placed, read_features
 from foveal.evaluation.linear import linear
 from foveal.evaluation.pooling import pooled_together
 from foveal.evaluation.probe import Problem, chosen_by, parts, standardised
@@ -80,8 +81,7 @@ def with_units(encoder: Encoder) -> Encoder:
     own, found = shown.state_dict(), encoder.state_dict()
     order = zip(own, found.items(), strict=True)
     shown.load_state_dict({name: value for name, (_, value) in order})
-    device = next(encoder.parameters()).device
-    return shown.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
+    return placed(shown, device_of(encoder)).eval()
 
 
 def units_of(encoder: Encoder) -> list[End]:
@@ -218,14 +218,13 @@ def fit_mix(
         for epoch in range(epochs):
             order = rng.permute(rng.key(seed, "lasso", epoch), n, np.arange(n))
             for rows in np.array_split(order, each):
-                share = step / (epochs * each)
-                optimiser.param_groups[0]["lr"] = lr * 0.5 * (1 + math.cos(math.pi * share))
+                optimiser.param_groups[0]["lr"] = warmup_cosine(step, epochs * each, peak=lr)
                 chosen = torch.from_numpy(rows).to(x_N.device)
                 row = alpha / alpha.norm()
                 logits = mixed(x_N[chosen], row) @ weight + bias
                 loss = F.cross_entropy(logits, y_N[chosen]) + l1 * row.abs().sum()
                 optimiser.zero_grad()
-                loss.backward()
+                torch.autograd.backward(loss)
                 optimiser.step()
                 step += 1
     with torch.no_grad():

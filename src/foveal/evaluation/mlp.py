@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foveal.core import rng
+from foveal.core.schedules import warmup_cosine
 from foveal.evaluation.probe import Probe, Problem, chosen_by, parts, standardised
 
 LEARNING_RATES = (0.01, 0.03, 0.1)
@@ -139,14 +140,12 @@ def train(
         for epoch in range(epochs):
             order = rng.permute(rng.key(seed, "mlp order", epoch), n, np.arange(n))
             for rows in np.array_split(order, each):
-                optimiser.param_groups[0]["lr"] = (
-                    lr * 0.5 * (1 + math.cos(math.pi * step / (epochs * each)))
-                )
+                optimiser.param_groups[0]["lr"] = warmup_cosine(step, epochs * each, peak=lr)
                 kept = _kept_units(net, seed, epoch, rows).to(x_ND) if net.dropout else None
                 chosen = torch.from_numpy(rows).to(x_ND.device)
                 loss = F.cross_entropy(net(x_ND[chosen], kept), y_N[chosen])
                 optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
+                torch.autograd.backward(loss)
                 optimiser.step()
                 step += 1
     return net.eval()

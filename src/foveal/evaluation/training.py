@@ -5,7 +5,6 @@ Legend: B pictures of a batch, N training pictures, Q test pictures, K classes.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,11 @@ from foveal.core import rng
 from foveal.core.batch import StreamBatch, as_images
 from foveal.core.schedules import batch_scaled
 from foveal.data.loader import BadFiles, Loader, StreamPlan, Table, ordered_views
-from foveal.engine.optim import build_optimiser, learning_rate, set_learning_rates
-from foveal.engine.screen import Meter, ProgressScreen
+from foveal.engine.optim import learning_rate
+from foveal.engine.screen import ProgressScreen
 from foveal.errors import FovealError
 from foveal.evaluation.features import compute_threads, device_of
+from foveal.evaluation.fit import fit
 from foveal.evaluation.tuned import Tuned, settle
 from foveal.evaluation.tuning import Tuning
 from foveal.losses.multilabel import multilabel_loss
@@ -31,7 +31,6 @@ from foveal.views.spec import View
 MARKS = "marks"
 """The target of pictures that may hold several classes, int8 [N, K]; see ``Bench.marks``."""
 _TEST_PIXELS = 256 * 96 * 96  # of a test batch
-_READ_EVERY = 10  # steps between looks at the loss, which waits for an accelerator
 
 
 def train(
@@ -61,11 +60,9 @@ def train(
         FovealError: The loss is no longer a number.
     """
     device = device_of(net)
-    optimiser = build_optimiser(groups, tuning.optimiser)
-    trained = [p for group in optimiser.param_groups for p in group["params"]]
     peak = batch_scaled(tuning.optimiser.lr, tuning.batch, tuning.optimiser.scaling)
     steps, unit = tuning.length(len(table))
-    meter, bad, loss_now = Meter(tuning.batch), BadFiles(), math.nan
+    bad = BadFiles()
     settle(net, tuning)
     cuda = [device] if device.type == "cuda" else []
     with compute_threads(device) as threads, torch.random.fork_rng(devices=cuda), Loader(
@@ -77,33 +74,25 @@ def train(
         pin=bool(cuda),
         bad=bad,
     ) as loader:  # fmt: skip
-        for step in range(steps):
+
+        def loss_of(step: int) -> Tensor:
             batch = loader.get(step)["finetune"].to(device)
             torch.manual_seed(rng.seed64(seed, "finetune", step))  # dropout
-            rate = learning_rate(tuning.schedule, peak, step, steps, unit)
-            set_learning_rates({"main": optimiser}, rate, peak, step / unit)
             with _autocast(device):
                 logits = net(batch.images("view"))
-            loss = _loss(logits.float(), batch)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if tuning.clip is not None:
-                torch.nn.utils.clip_grad_norm_(trained, tuning.clip, foreach=True)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-            meter.add(loader.waited)
-            if (step + 1) % _READ_EVERY == 0 or step + 1 == steps:
-                loss_now = float(loss.detach())
-                if not math.isfinite(loss_now):
-                    raise FovealError(
-                        f"the loss of fine-tuning became {loss_now} at step {step}",
-                        hint=f"optimiser.lr={tuning.optimiser.lr / 3:.1g} or clip=1.0",
-                    )
-                left = (steps - step - 1) * tuning.batch / meter.speed
-                screen.step(step + 1, steps, loss_now, meter.speed, meter.wait, left)
+            return _loss(logits.float(), batch)
+
+        last_loss = fit(
+            map(loss_of, range(steps)), groups, tuning.optimiser,
+            lambda step: learning_rate(tuning.schedule, peak, step, steps, unit), steps,
+            clip=tuning.clip, screen=screen, batch=tuning.batch, waited=lambda: loader.waited,
+            what="the loss of fine-tuning",
+            hint=f"optimiser.lr={tuning.optimiser.lr / 3:.1g} or clip=1.0",
+        )  # fmt: skip
     return {
         "steps": steps,
         "epochs": round(steps * tuning.batch / len(table), 4),
-        "last_loss": round(loss_now, 5),
+        "last_loss": round(last_loss, 5),
         "unreadable": [b.name for b in bad.list()],
     }
 

@@ -18,7 +18,7 @@ from foveal.backbones.encoder import Encoder
 from foveal.backbones.sobel_fold import without_sobel
 from foveal.core import rng
 from foveal.errors import FovealError
-from foveal.evaluation.features import device_of
+from foveal.evaluation.features import device_of, placed
 from foveal.evaluation.tuning import Tuning
 from foveal.methods.base import Group
 from foveal.recipe import nearest
@@ -69,8 +69,7 @@ def tuned_copy(
     if tuning.fold_sobel:
         net.encoder = without_sobel(net.encoder)
     groups = _groups(net, tuning)
-    net.to(device_of(encoder), memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return net, groups
+    return placed(net, device_of(encoder)), groups
 
 
 def settle(net: Tuned, tuning: Tuning) -> None:

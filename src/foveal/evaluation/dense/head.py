@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from foveal.core import rng
 from foveal.engine.screen import ProgressScreen
 from foveal.evaluation.dense.settings import DenseSettings
-from foveal.evaluation.fit import fit
+from foveal.evaluation.fit import by_steps, fit
 from foveal.methods.base import Group
 from foveal.recipe import Optimiser, Schedule
 
@@ -79,7 +79,8 @@ def fit_head(
         groups.append(Group(list(body), lr=settings.body_lr / settings.lr))
     head.train()
     losses = (loss(head(x, (int(t.shape[1]), int(t.shape[2]))), t) for x, t in batches)
-    fit(losses, groups, optimiser, schedule, steps, screen=screen, batch=settings.batch)
+    rate = by_steps(optimiser, schedule, steps)
+    fit(losses, groups, optimiser, rate, steps, screen=screen, batch=settings.batch)
     head.eval()
 
 

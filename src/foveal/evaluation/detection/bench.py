@@ -29,7 +29,7 @@ from foveal.evaluation.baselines import random_init
 from foveal.evaluation.detection.detector import Detector, Target, build_detector
 from foveal.evaluation.detection.settings import DetectionSettings
 from foveal.evaluation.features import Store, compute_threads, device_of, weights_digest
-from foveal.evaluation.fit import fit
+from foveal.evaluation.fit import by_steps, fit
 from foveal.metrics.detection import Found
 from foveal.views.presets import whole_view
 
@@ -141,8 +141,9 @@ class DetectionBench:
         ).train()
         unread: set[int] = set()
         last = fit(
-            self._losses(detector, unread, threads), detector.groups(), s.optimiser, s.schedule,
-            self.steps, clip=s.clip, screen=self.screen, batch=s.batch,
+            self._losses(detector, unread, threads), detector.groups(), s.optimiser,
+            by_steps(s.optimiser, s.schedule, self.steps), self.steps,
+            clip=s.clip, screen=self.screen, batch=s.batch,
         )  # fmt: skip
         names = [self.train.name(i) for i in sorted(unread)]
         return detector.eval(), {"head": detector.head, "last_loss": round(last, 4), "train": names}

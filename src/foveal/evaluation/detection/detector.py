@@ -29,7 +29,7 @@ from foveal.backbones.encoder import Encoder
 from foveal.core import rng
 from foveal.errors import FovealError
 from foveal.evaluation.detection.settings import DetectionSettings
-from foveal.evaluation.features import device_of
+from foveal.evaluation.features import device_of, placed
 from foveal.methods.base import Group
 
 Target = dict[str, Tensor]
@@ -218,8 +218,7 @@ def build_detector(
             box_score_thresh=settings.least_score,
             box_detections_per_img=settings.detections,
         )
-    detector = Detector(net, own, stage, settings, size)
-    return detector.to(device_of(encoder), memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return placed(Detector(net, own, stage, settings, size), device_of(encoder))
 
 
 def maps_of(encoder: Encoder, settings: DetectionSettings) -> list[End]:
