@@ -1,12 +1,13 @@
 """What every protocol says of one trained network: writes the table of docs/evaluation.md.
 
-    python benchmarks/evaluation.py RUN --data DOOM [--kept]
+    python benchmarks/evaluation.py RUN --data DOOM [--only PROTOCOL,...] [--kept]
 
 RUN is a finished run on Doom objects, e.g. of ``make proofs``: runs/proofs/simclr-0; DOOM is what
 ``foveal data doom`` wrote. Each protocol measures the trained network, the same network at random
 initialisation and what looks at nothing, on the same pictures; where the trained one does not win,
 the table says so. Budgets of what trains are short (``STEPS``). The table shows what RUN/results
-holds and is written after every step; ``--kept`` measures nothing.
+holds and is written after every step; ``--kept`` measures nothing, ``--only`` runs the steps of
+these protocols. What is interrupted goes on where it was.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 from rich.console import Console
 
 import foveal
+from _doom_made import made
 from foveal.core.files import read_json
 from foveal.engine.runfolder import RunFolder, environment
 from foveal.evaluation.result import TRIVIAL, Result, figure, metric_words
@@ -37,7 +39,7 @@ class Step:
 
     Attributes:
         protocols: What is measured.
-        part: Of the Doom world.
+        part: Of the Doom world; a set of ``_doom_made``; or ``doom``, where agents act.
         changes: ``KEY=VALUE``.
         options: ``labels``, ``tuning``.
     """
@@ -49,28 +51,34 @@ class Step:
 
 
 STEPS = (
-    Step(("knn", "linear", "ridge", "sgd", "mlp", "mlp_rotnet", "tencrop")),
+    Step(("knn", "linear", "ridge", "sgd", "mlp", "mlp_rotnet", "tencrop", "health")),
     Step(("svm", "svm_lowshot", "retrieval", "episodes", "clusters")),
-    Step(("endpoints",)),
-    Step(("fewlabels",)),
+    Step(("svm", "linear"), "scenes"),
+    Step(("segmentation", "depth", "normals"), "scenes"),
+    Step(("endpoints", "lasso")),
+    Step(("corruptions",), "corrupted"),
+    Step(("instances",), "copies"),
+    Step(("matching",), "scenes"),
+    Step(("svm_quadrants",)),
+    Step(("svm_pyramid",), options={"labels": ["0.01"]}),
+    Step(("fewlabels",), changes=("steps=200",)),
     Step(("fewlabels",), changes=("freeze=stage2", "reads=stage2", "steps=100",
                                   "schedule.milestones=[35,70,85]"),
          options={"tuning": "rotnet", "labels": ["20"]}),
-    Step(("finetune",), changes=("epochs=3",)),
+    Step(("finetune",), changes=("epochs=2",)),
+    Step(("finetune",), "scenes", ("epochs=3", "crops=4", "batchnorm=frozen")),
     Step(("retrain_after", "finetune_after"),
          changes=("epochs=0.25", 'after=["stage1","stage3"]')),
-    Step(("svm", "linear"), "scenes"),
-    Step(("finetune",), "scenes", ("epochs=3", "crops=4", "batchnorm=frozen")),
-    Step(("segmentation", "depth", "normals"), "scenes"),
-    Step(("detection",), "scenes"),
-    Step(("matching",), "scenes"),
+    Step(("detection",), "scenes", ("size=192", "steps=1200", "batch=2", "rois=32",
+                                    "proposals=100")),
+    Step(("navigation",), "doom", ("frames=24576",)),
 )  # fmt: skip
 # Of protocols with many figures, those shown.
 SHOWN = {
     "segmentation": ("mean_iou", "accuracy"),
     "depth": ("delta1", "rel", "rms"),
     "normals": ("mean", "median", "within_11"),
-    "detection": ("ap50_eleven_point", "ap"),
+    "detection": ("ap50_envelope", "ap50_eleven_point"),
     "clusters": ("nmi_arithmetic", "ami", "purity", "hungarian"),
 }
 
@@ -80,13 +88,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, default=ROOT / "data" / "doom")
+    parser.add_argument("--only", default="", help="steps of these protocols, comma-separated")
     parser.add_argument("--kept", action="store_true", help="measure nothing")
     arguments = parser.parse_args()
+    only = set(filter(None, arguments.only.split(",")))
     for step in () if arguments.kept else STEPS:
+        if only and not only & set(step.protocols):
+            continue
         began = time.process_time()
         foveal.evaluate(
             arguments.run,
-            arguments.data / step.part,
+            place(arguments.data, step.part),
             protocols=step.protocols,
             changes=list(step.changes),
             console=Console(stderr=True),
@@ -96,6 +108,13 @@ def main() -> None:
         print(f"{step.protocols} {time.process_time() - began:.0f} CPU seconds", flush=True)
         write(arguments)
     write(arguments)
+
+
+def place(data: Path, part: str) -> Path | str:
+    """What a step is measured on."""
+    if part == "doom":
+        return part
+    return made(data, part) if part in ("copies", "corrupted") else data / part
 
 
 def write(arguments: argparse.Namespace) -> None:
@@ -113,10 +132,13 @@ def kept(run: Path, data: Path) -> dict[str, list[Result]]:
         for r in map(Result.from_json, read_json(file)):
             test = Path(r.configuration["data"]["test"]["name"])
             part = test.relative_to(data).parts[0].split()[0] if data in test.parents else ""
+            if r.protocol == "navigation":
+                part = str(test)
             shown = SHOWN.get(r.protocol)
-            if part and r.baselines and (shown is None or r.metric in shown):
+            pooled = r.configuration.get("layer") != "embedding"
+            if part and pooled and (shown is None or r.metric in shown):
                 found.setdefault(part, []).append(r)
-    order = [name for step in STEPS for name in step.protocols]
+    order = list(dict.fromkeys(name for step in STEPS for name in step.protocols))
     for some in found.values():
         some.sort(key=lambda r: (_place(r.protocol, order), r.protocol))
     return dict(sorted(found.items()))
@@ -143,8 +165,11 @@ def page(run: Path, data: Path) -> Iterable[str]:
         yield from ("", f"`{part}`: {'; '.join(dict.fromkeys(r.counted for r in results))}.", "")
         yield "| protocol | metric | trained | random init | beside | over random init | wins |"
         yield "|---|---|---:|---:|---:|---:|---|"
-        yield from map(row, results)
-    yield from ("", verdict([r for some in found.values() for r in some]), "")
+        yield from (row(r) for r in results if r.baselines)
+        if health := [r for r in results if not r.baselines]:
+            yield from ("", "| health, without labels | trained | random init |", "|---|---:|---:|")
+            yield from map(health_row, health)
+    yield from ("", verdict([r for some in found.values() for r in some if r.baselines]), "")
     yield (
         "Of a fine-tuned row *random init* is the same training from a random start (of RotNet's "
         "few labels, 20 a class, that of all layers) and the epochs are named: budgets are short. "
@@ -177,12 +202,22 @@ def row(r: Result) -> str:
     )
 
 
+def health_row(r: Result) -> str:
+    """Of a figure that is neither good nor bad by itself."""
+    untrained = r.configuration.get("random_init_value")
+    return f"| {r.metric} | {r.value:.3f} | {'-' if untrained is None else f'{untrained:.3f}'} |"
+
+
 def epochs(r: Result) -> str:
     """How long a network was trained for a row."""
-    if "mode" not in r.configuration or not r.configuration["mode"].startswith("trained"):
+    if "steps" in r.configuration:  # detection
+        seen = r.configuration["steps"] * r.configuration["training"]["batch"]
+        seen /= r.configuration["data"]["train"]["n"]
+    elif r.configuration.get("mode", "").startswith("trained"):
+        seen = r.configuration["chosen"]["trained"]["epochs"]
+    else:
         return ""
-    seen = r.configuration["chosen"]["trained"]["epochs"]
-    return f" ({seen:g} {'epoch' if seen == 1 else 'epochs'})"
+    return f" ({seen:.3g} {'epoch' if seen == 1 else 'epochs'})"
 
 
 def interval(r: Result) -> str:

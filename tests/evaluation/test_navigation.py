@@ -125,7 +125,7 @@ def test_worlds_begin_alike_and_actions_repeat():
             seen.append((first, rewards))
     assert np.array_equal(seen[0][0], seen[1][0]) and np.array_equal(seen[0][1], seen[1][1])
     assert seen[0][0].shape == (3, 16, 16, 3) and seen[0][1].max() > 1
-    assert name_of("doom") == "VizdoomHealthGathering-v1" and skip_of(name_of("doom"), None) == 4
+    assert name_of("doom") == "VizdoomHealthGathering-v1" and skip_of(name_of("doom"), None) == 10
     assert skip_of(DOTS, None) == 1 and skip_of(DOTS, 3) == 3
 
 

@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from foveal.errors import FovealError
 
 DOOM = "VizdoomHealthGathering-v1"
-_DOOM_SKIP = 4
+_DOOM_SKIP = 10
 
 
 class _Pictures(gymnasium.ObservationWrapper):  # type: ignore[misc]
