@@ -64,6 +64,15 @@ def test_a_suite_asks_every_data_set_what_it_can_answer(tmp_path, voc, monkeypat
     assert "% of 9 test pictures" in text.getvalue() and "(test)" in text.getvalue()
 
 
+def test_a_doom_world_is_not_taken_for_classes(tmp_path):
+    for name in ("objects", "scenes"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "META.json").write_text("{}")
+    with pytest.raises(FovealError, match="holds several data sets") as error:
+        foveal.evaluate(_encoder(), tmp_path, protocols=["knn"])
+    assert f"--data {tmp_path}/objects" in error.value.hint
+
+
 def test_data_that_serves_nothing_is_an_error_with_the_reason(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FovealError, match=r"serves none of the suite's protocols: .*empty"):

@@ -23,6 +23,12 @@ from foveal.errors import FovealError
 LAYOUT = "DATA/train/CLASS, DATA/val/CLASS and DATA/corrupted/CORRUPTION/SEVERITY/CLASS/*.jpg"
 
 
+def check_corrupted(data: Any) -> None:
+    """Raises where there are no corrupted sets, before anything is opened."""
+    if not (Path(str(data)).expanduser() / "corrupted").is_dir():
+        raise FovealError(f"{data} has no corrupted/", hint=LAYOUT)
+
+
 def open_corrupted(data: Any, clean: Source) -> dict[str, list[FileSource]]:
     """The corrupted sets by corruption, severities ascending.
 

@@ -35,9 +35,11 @@ VOC_CLASSES = (
 _LAYOUTS = {
     "segmentation": "DATA/JPEGImages/ID.jpg, DATA/SegmentationClass/ID.png (palette numbers, 255 "
     "left out) and DATA/ImageSets/Segmentation/{train,val}.txt",
-    "depth": "the same with DATA/Depth/ID.png (16 bit, 0 unknown), or nyu_depth_v2_labeled.mat and "
-    "splits.mat",
-    "normals": "as for depth, with the camera in DATA/intrinsics.json (fx, fy, cx, cy)",
+    "depth": "DATA/JPEGImages/ID.jpg, DATA/Depth/ID.png (16 bit, 0 unknown) and "
+    "DATA/ImageSets/Segmentation/{train,val}.txt; or nyu_depth_v2_labeled.mat and splits.mat",
+    "normals": "DATA/JPEGImages/ID.jpg, DATA/Depth/ID.png (16 bit, 0 unknown), the camera in "
+    "DATA/intrinsics.json (fx, fy, cx, cy) and DATA/ImageSets/Segmentation/{train,val}.txt; or "
+    "nyu_depth_v2_labeled.mat and splits.mat",
     "boxes": "DATA/JPEGImages, DATA/Annotations and DATA/ImageSets/Main (VOC), or VOC2007 and "
     "VOC2012 of these; or DATA/annotations/instances_{train,val}*.json (COCO)",
 }

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from foveal.backbones.encoder import Encoder
 from foveal.core.files import read_json
-from foveal.data.corrupted import open_corrupted
+from foveal.data.corrupted import check_corrupted, open_corrupted
 from foveal.data.sources import Source
 from foveal.data.splits import load_splits
 from foveal.errors import FovealError
@@ -58,6 +58,7 @@ def corruptions(asked: Asked, settings: CorruptionSettings) -> list[Result]:
     The probe is that of ``linear``, learned on clean training pictures; nothing is fitted to
     corrupted ones. A picture that cannot be read in some set is left out of all.
     """
+    check_corrupted(asked.data)
     train, clean = load_splits(asked.data, seed=asked.seed, channels=asked.encoder.channels)
     kinds = open_corrupted(asked.data, clean)
     bench = Bench(

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from foveal.data.corrupted import open_corrupted
+from foveal.data.corrupted import check_corrupted, open_corrupted
 from foveal.data.instances import open_instances
 from foveal.data.scenes import open_boxes, open_scenes
 from foveal.data.splits import load_splits
@@ -100,6 +100,7 @@ def _opens_boxes(data: Any, channels: int) -> None:
 
 
 def _opens_corruptions(data: Any, channels: int) -> None:
+    check_corrupted(data)
     _, clean = load_splits(data, channels=channels)
     open_corrupted(data, clean)
 

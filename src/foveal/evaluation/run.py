@@ -32,6 +32,9 @@ from foveal.recipe import validated
 if TYPE_CHECKING:
     from rich.console import Console
 
+WORLD = ("objects", "scenes")
+"""Parts of what ``foveal data doom`` writes that have labels."""
+
 
 def evaluate(
     run_or_file: str | Path | Encoder,
@@ -96,6 +99,7 @@ def evaluate(
     results: list[Result] = []
     with store_of(folder) as store:
         if steps:
+            _check_single(data)
             train, test = load_splits(data, seed=seed, channels=encoder.channels)
             bench = Bench(
                 encoder, train, test, store, seed=seed, init_seed=init_seed, k=k, select=select,
@@ -124,6 +128,18 @@ def encoder_of(run_or_file: str | Path | Encoder, layer: str = "pooled") -> Enco
             raise FovealError(f"an Encoder has no layer '{layer}'", hint="a run folder")
         return run_or_file
     return on_accelerator(at_layer(load_encoder(run_or_file), run_or_file, layer))
+
+
+def _check_single(data: Any) -> None:
+    """Raises for a Doom world: its parts would be taken for classes."""
+    if not isinstance(data, str | Path):
+        return
+    parts = [f"{data}/{name}" for name in WORLD if (Path(data) / name / "META.json").is_file()]
+    if parts and not (Path(data) / "train").is_dir():
+        raise FovealError(
+            f"{data} holds several data sets",
+            hint=f"--data {parts[0]}; or --suite doom for all of them",
+        )
 
 
 def _init_seed(run_or_file: str | Path | Encoder, seed: int) -> int:

@@ -15,13 +15,11 @@ from foveal.evaluation.changes import KEYS, changes_of
 from foveal.evaluation.own_data import OWN_DATA
 from foveal.evaluation.protocols import SEVERAL
 from foveal.evaluation.result import Result
-from foveal.evaluation.run import encoder_of, evaluate
+from foveal.evaluation.run import WORLD, encoder_of, evaluate
 from foveal.evaluation.suites import Suite
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-_WORLD = ("objects", "scenes")  # parts of what `foveal data doom` writes
 
 
 def evaluate_suite(
@@ -85,7 +83,7 @@ def data_sets(data: Any) -> list[Any]:
     several = isinstance(data, Sequence) and not isinstance(data, str | bytes)
     found: list[Any] = []
     for each in data if several else [data]:
-        parts = [Path(each).expanduser() / name for name in _WORLD] if _is_path(each) else []
+        parts = [Path(each).expanduser() / name for name in WORLD] if _is_path(each) else []
         parts = [part for part in parts if part.is_dir()]
         own = _is_path(each) and (Path(each).expanduser() / "train").is_dir()
         found += [str(part) for part in parts] if parts and not own else [each]
