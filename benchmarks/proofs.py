@@ -75,7 +75,8 @@ def prove(method: str, seed: int, objects: Path, out: Path) -> dict[str, Any]:
 
 def row(method: str, seed: int, run: Path, results: list[dict[str, Any]]) -> dict[str, Any]:
     """One line of the table; linear figures are None where none were measured."""
-    top1 = {r["protocol"]: r for r in results if r["metric"] == "top1"}
+    # A run may have been measured on other pictures, too.
+    top1 = {r["protocol"]: r for r in results if r["metric"] == "top1" and _on_objects(r)}
     knn, linear = top1["knn"], top1.get("linear")
     start = knn["baselines"]["random_init"]
     folder = RunFolder(run)
@@ -113,6 +114,12 @@ def keep(new: list[dict[str, Any]]) -> list[dict[str, Any]]:
     kept = [rows[key] for key in sorted(rows)]
     KEPT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     return kept
+
+
+def _on_objects(result: dict[str, Any]) -> bool:
+    about = result["configuration"]
+    parts = Path(about["data"]["test"]["name"]).parts[-2:]
+    return parts == ("objects", "test") and about["layer"] == "pooled"
 
 
 def masks(doom: Path) -> Path:
