@@ -10,10 +10,12 @@ from foveal.backbones.encoder import Encoder
 from foveal.backbones.registry import build_backbone
 from foveal.core.batch import StreamBatch
 from foveal.core.colour import lab_to_rgb, rgb_to_lab
+from foveal.core.progress import Progress
+from foveal.core.rows import whole
 from foveal.engine.build import RecipeMaker
 from foveal.errors import FovealError
 from foveal.exporting.weights import load_encoder, save_encoder
-from foveal.losses.colour import lightness_bin
+from foveal.losses.colour import AB_BINS, lightness_bin, rebalancing, smoothed
 from foveal.methods.base import DataInfo
 from foveal.methods.split_brain import SplitBrain, SplitBrainOptions
 from foveal.recipe import Network
@@ -63,6 +65,34 @@ def test_regression_is_half_the_squared_distance():
     found = m.loss(off, b, None)
     assert found.log["loss_ab"].item() == pytest.approx(4.0, rel=1e-4)  # (4 + 4) / 2
     assert found.log["loss_l"].item() == pytest.approx(4.5, rel=1e-4)
+
+
+def test_rare_colours_can_weigh_more_for_the_half_that_predicts_them():
+    images = torch.zeros(4, 3, 16, 16)
+    images[:, 0] = 0.8  # red everywhere, but one picture is blue
+    images[3, 0], images[3, 2] = 0.0, 0.8
+
+    def local_pass(fn, view, *, mode="eval", update_bn=False, count=None):
+        return whole(fn(images[:count]).numpy())
+
+    plain, m = method(), method(uniform=0.5)
+    assert not plain.refresh_due(Progress(0, 6, 0, 2.0, 0, 0, 0, 0.0))
+    assert m.refresh_due(Progress(0, 6, 0, 2.0, 0, 0, 0, 0.0))
+    m.refresh(local_pass, None)
+    ab = rgb_to_lab(images)[:, 1:, 0, 0]
+    red, blue = (torch.cdist(ab[i : i + 1], m.bins).argmin().item() for i in (0, 3))
+    counts = torch.zeros(AB_BINS)
+    counts[red], counts[blue] = 0.75, 0.25
+    expected = rebalancing(smoothed(counts, m.bins), 0.5)
+    torch.testing.assert_close(m.weight, expected)
+    out = {"from_l": torch.zeros(4, 313, 2, 2), "from_ab": torch.zeros(4, 100, 2, 2)}
+    pixels = (images * 255).round().to(torch.uint8).movedim(1, -1).contiguous()
+    index = torch.arange(4)
+    b = {"main": StreamBatch({"view": pixels}, {}, index, index, index * 0 - 1)}
+    found = m.loss(out, b, None)
+    level = math.log(AB_BINS) * (0.75 * expected[red] + 0.25 * expected[blue])
+    assert found.log["loss_ab"].item() == pytest.approx(level.item(), rel=1e-5)
+    assert found.log["loss_l"].item() == pytest.approx(math.log(100), rel=1e-5)
 
 
 def test_the_halves_are_half_as_wide_and_share_nothing():

@@ -21,7 +21,6 @@ import math
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from foveal.backbones.encoder import Encoder
 from foveal.backbones.hypercolumn import sample_grid
@@ -29,15 +28,12 @@ from foveal.backbones.inputs import Lab, Normalise
 from foveal.core.batch import Batch
 from foveal.core.colour import lab_to_rgb
 from foveal.core.progress import Progress
-from foveal.errors import FovealError
 from foveal.losses.colour import (
     AB_BINS,
     ab_bins,
     annealed_mean,
     coloured,
     lab_at,
-    rebalancing,
-    smoothed,
     soft_code,
     soft_cross_entropy,
 )
@@ -52,6 +48,7 @@ from foveal.methods.base import (
     Stream,
 )
 from foveal.methods.heads import map_head
+from foveal.methods.palette import colour_shares, colour_weights
 from foveal.views.spec import Crop, View
 
 
@@ -126,23 +123,9 @@ class Colorization(Method):
 
     def refresh(self, run: FeaturePass, progress: Progress) -> Refreshed:
         """Counts the colours of a sample of the pictures and weighs the rare ones up."""
-
-        def histogram(images: Tensor) -> Tensor:
-            ab_BP2 = self._colours(images)
-            nearest = soft_code(ab_BP2, self.bins, 1)[0][..., 0]
-            counts = F.one_hot(nearest, AB_BINS).float().mean(1)
-            return counts * coloured(ab_BP2)[:, None]
-
-        found = run(histogram, self.options.view, count=self.options.counted)
-        counts = torch.from_numpy(found.x.sum(0, dtype="float64")).to(self.weight.device)
-        share = (found.sum(counts) / found.total).to(self.weight)
-        if share.sum() == 0:
-            raise FovealError(
-                f"not one of {found.total:,} pictures holds any colour to learn from",
-                hint="--method rotation or simclr take grey pictures",
-            )
-        frequency = smoothed(share / share.sum(), self.bins)
-        self.weight.copy_(rebalancing(frequency, self.options.uniform))
+        o: ColorizationOptions = self.options
+        share = colour_shares(run, o.view, self._colours, self.bins, o.counted)
+        self.weight.copy_(colour_weights(share, self.bins, o.uniform))
         self.guess.copy_(math.log(AB_BINS) * (share * self.weight).sum())
         used = float((share > 0).sum())
         return Refreshed(log={"colours_seen": used, "coloured": float(share.sum())})

@@ -12,7 +12,8 @@ out of the loss of the half that predicts colour.
 
 Where this differs from the paper: the two halves train in one run (they share no parameter, so
 this changes nothing). The target of colour is soft as in "Colorful Image Colorization";
-``neighbours=1`` makes it one-hot: the paper does not say.
+``neighbours=1`` makes it one-hot: the paper does not say. Rare colours weigh as much as others;
+``uniform`` below 1 weighs them up as that paper does.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -43,12 +45,15 @@ from foveal.losses.colour import (
 from foveal.methods.base import (
     BackboneMaker,
     DataInfo,
+    FeaturePass,
     Losses,
     Method,
     MethodOptions,
+    Refreshed,
     Stream,
 )
 from foveal.methods.heads import map_head
+from foveal.methods.palette import colour_shares, colour_weights
 from foveal.views.spec import Crop, View
 
 
@@ -66,6 +71,16 @@ class SplitBrainOptions(MethodOptions):
     neighbours: int = Field(
         5, ge=1, le=AB_BINS, description="classification: bins of the soft target of colour"
     )
+    uniform: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="classification: 1 weighs all colours alike, 0 by 1 / frequency, 0.5 as in "
+        "colorization",
+    )
+    counted: int = Field(
+        10_000, ge=1, description="pictures whose colours are counted for uniform below 1"
+    )
     hidden: int = Field(0, ge=0, description="width of a 1x1 layer before the outputs; 0: none")
 
 
@@ -78,6 +93,7 @@ class SplitBrain(Method):
     family = "generation"
 
     bins: Tensor
+    weight: Tensor
 
     def __init__(self, make: BackboneMaker, data: DataInfo, options: SplitBrainOptions) -> None:
         super().__init__(make, data, options)
@@ -97,6 +113,8 @@ class SplitBrain(Method):
             {k: map_head(self.end.channels, options.hidden, n) for k, n in outputs.items()}
         )
         self.register_buffer("bins", ab_bins(), persistent=False)
+        self.rebalanced = classes and options.uniform < 1
+        self.register_buffer("weight", torch.ones(AB_BINS), persistent=self.rebalanced)
 
     def streams(self) -> dict[str, Stream]:
         """One view a picture, for both halves."""
@@ -124,7 +142,7 @@ class SplitBrain(Method):
         if self.options.loss == "classification":
             which, share = soft_code(ab, self.bins, self.options.neighbours)
             target = lightness_bin(lightness)
-            of_ab = soft_cross_entropy(from_l, which, share)
+            of_ab = self.weight[which[..., 0]] * soft_cross_entropy(from_l, which, share)
             of_l = F.cross_entropy(from_ab.flatten(0, 1), target.flatten(), reduction="none")
             log["ab_accuracy"] = (from_l.detach().argmax(2) == which[..., 0]).float().mean()
             log["l_accuracy"] = (from_ab.detach().argmax(2) == target).float().mean()
@@ -146,9 +164,24 @@ class SplitBrain(Method):
             fraction=self.data.fraction,
         )
 
+    def refresh_due(self, progress: Progress) -> bool:
+        """Once, before the first step, where rare colours weigh more."""
+        return self.rebalanced and progress.refreshes == 0
+
+    def refresh(self, run: FeaturePass, progress: Progress) -> Refreshed:
+        """Counts the colours of a sample of the pictures and weighs the rare ones up."""
+        o: SplitBrainOptions = self.options
+
+        def colours(images: Tensor) -> Tensor:
+            return lab_at(images, o.stride)[..., 1:]
+
+        share = colour_shares(run, o.view, colours, self.bins, o.counted)
+        self.weight.copy_(colour_weights(share, self.bins, o.uniform))
+        return Refreshed(log={"coloured": float(share.sum())})
+
     def trivial_losses(self) -> dict[str, float]:
         """What a uniform guess gives."""
-        if self.options.loss == "regression":
+        if self.options.loss == "regression" or self.rebalanced:
             return {}
         level = math.log(AB_BINS) + math.log(L_BINS)
         return {
