@@ -2,8 +2,8 @@
 
     python benchmarks/frozen_suite.py RUN DATA [--protocols knn,linear,...] [--features FOLDER]
 
-Pooled features are extracted first and not counted; ``endpoints`` reads its own. What a folder of
-features holds of an earlier measurement is found and not measured again: use a new one.
+Features are extracted first and not counted. What a folder of features holds of an earlier
+measurement is found and not measured again: use a new one.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from foveal.data.splits import load_splits
 from foveal.evaluation.bench import Bench
+from foveal.evaluation.endpoints import chosen_ends, end_features
 from foveal.evaluation.features import Store
 from foveal.evaluation.protocols import get_protocol
 from foveal.exporting.weights import load_encoder
@@ -40,6 +41,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         for split in (bench.trained, bench.untrained, bench.pixels):
             print(f"{len(split.train.x):,} + {len(split.test.x):,} pictures, "
                   f"{split.train.x.shape[1]} features")  # fmt: skip
+        if "endpoints" in options.protocols.split(","):
+            for network in (bench.encoder, bench.random_encoder):
+                for source in (bench.train, bench.test):
+                    end_features(bench, network, chosen_ends(network, None), source)
         print(f"features {time.perf_counter() - start:.1f} s, not counted")
         total = 0.0
         for name in options.protocols.split(","):

@@ -64,6 +64,20 @@ def test_a_suite_asks_every_data_set_what_it_can_answer(tmp_path, voc, monkeypat
     assert "% of 9 test pictures" in text.getvalue() and "(test)" in text.getvalue()
 
 
+def test_a_network_the_suites_kernels_are_not_for_is_pooled_by_the_plain_rule(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setitem(SUITES, "one", Suite(("endpoints",), changes={"pool": "goyal"}))
+    console = Console(file=io.StringIO(), width=200)
+    run = {"suite": "one", "console": console, "quiet": False}
+    found = foveal.evaluate(_encoder(), _data(tmp_path), changes=["probe=ridge"], **run)
+    assert "windows that meet" in found[0].configuration["pooling"]
+    assert "endpoints: pool=avg, since pool=goyal has kernels for" in console.file.getvalue()
+    # What the user asks for is not replaced.
+    with pytest.raises(FovealError, match="pool=goyal has kernels"):
+        foveal.evaluate(_encoder(), _data(tmp_path), changes=["pool=goyal"], **run)
+
+
 def test_a_doom_world_is_not_taken_for_classes(tmp_path):
     for name in ("objects", "scenes"):
         (tmp_path / name).mkdir()

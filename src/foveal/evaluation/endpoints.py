@@ -8,7 +8,7 @@ Legend: N pictures, D values of an end point, K directions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from foveal.evaluation.probe import Probe, leading_directions
 from foveal.evaluation.ranked import Answers, answers, figures
 from foveal.evaluation.result import Result
 from foveal.evaluation.ridge import ridge
+from foveal.evaluation.settings import PoolRule
 from foveal.evaluation.sgd import sgd
 from foveal.recipe import nearest
 
@@ -105,6 +106,15 @@ def chosen_ends(encoder: Encoder, names: str | None) -> list[End]:
     return [end for name, end in known.items() if name in asked]
 
 
+def misfit(encoder: Encoder, rule: PoolRule) -> str | None:
+    """Why a rule cannot pool the maps of a network; None: it can."""
+    try:
+        _pooled_picture(encoder, list(encoder.ends), pooler(rule))
+    except FovealError as error:
+        return error.message
+    return None
+
+
 def _configuration(bench: Bench) -> dict[str, Any]:
     s = bench.settings
     return {
@@ -137,7 +147,7 @@ def _best(
     return got if which == "pixels" else replace(got, about={**got.about, "layer": name})
 
 
-def _end_features(bench: Bench, encoder: Encoder, ends: list[End], source: Source) -> Features:
+def end_features(bench: Bench, encoder: Encoder, ends: list[End], source: Source) -> Features:
     """All end points of every picture, pooled, side by side: float16, kept."""
     pool = pooler(bench.settings.pool, bench.settings.features)
     names = [end.name for end in ends]
@@ -151,11 +161,18 @@ def _end_features(bench: Bench, encoder: Encoder, ends: list[End], source: Sourc
 def _widths(bench: Bench, encoder: Encoder, ends: list[End]) -> list[int]:
     """Values of every end point after pooling."""
     pool = pooler(bench.settings.pool, bench.settings.features)
+    return [values.shape[1] for values in _pooled_picture(encoder, ends, pool)]
+
+
+def _pooled_picture(
+    encoder: Encoder, ends: list[End], pool: Callable[[Tensor, End], Tensor]
+) -> list[Tensor]:
+    """Every end point of an empty picture after pooling, [1, values]."""
     device = device_of(encoder)
     with frozen(encoder), compute_threads(device):
         picture = torch.zeros(1, encoder.channels, encoder.size, encoder.size, device=device)
         outputs = encoder(picture, [end.name for end in ends])
-        return [pool(outputs[end.name], end).shape[1] for end in ends]
+        return [pool(outputs[end.name], end) for end in ends]
 
 
 def _splits(
@@ -163,7 +180,7 @@ def _splits(
 ) -> Iterator[tuple[End, Split, dict[str, Any]]]:
     """Every end point as the probe takes it, standardised and cut to directions, kept."""
     train, test = (
-        bench.labelled(_end_features(bench, encoder, ends, source))
+        bench.labelled(end_features(bench, encoder, ends, source))
         for source in (bench.train, bench.test)
     )
     start = 0

@@ -12,6 +12,7 @@ from foveal.data.splits import load_splits
 from foveal.engine.screen import ProgressScreen
 from foveal.errors import FovealError
 from foveal.evaluation.changes import KEYS, changes_of
+from foveal.evaluation.endpoints import misfit
 from foveal.evaluation.own_data import OWN_DATA
 from foveal.evaluation.protocols import SEVERAL
 from foveal.evaluation.result import Result
@@ -49,7 +50,8 @@ def evaluate_suite(
         FovealError: A data set serves none of the protocols; says what is wrong with it.
     """
     sets = data_sets(data)
-    channels = encoder_of(run_or_file).channels
+    encoder = encoder_of(run_or_file)
+    channels = encoder.channels
     fitting: list[list[str]] = []
     missing: dict[str, str] = {}
     for each in sets:
@@ -63,8 +65,15 @@ def evaluate_suite(
             )
     served = [name for name in suite.protocols if any(name in some for some in fitting)]
     preset = {k: v for k, v in suite.changes.items() if any(k in KEYS[name] for name in served)}
+    reason = None
+    if "pool" in preset and "pool" not in (changes or {}):
+        reason = misfit(encoder, preset["pool"])
+    if reason is not None:
+        del preset["pool"]
     own = changes_of(served, {**preset, **(changes or {})})
     with ProgressScreen(console, quiet=quiet) as screen:
+        if reason is not None:
+            screen.say(f"endpoints: pool=avg, since {reason}")
         for name in suite.protocols:
             if name not in served:
                 screen.say(f"left out: {name} ({missing[name]})")
