@@ -54,6 +54,7 @@ def health(bench: Bench) -> list[Result]:
                 **about,
                 **how,
                 "meaning": MEANING[name],
+                "items": "pictures looked at",
                 "random_init_value": untrained[name][0] if name in untrained else None,
             },
         )
