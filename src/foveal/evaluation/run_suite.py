@@ -64,19 +64,12 @@ def evaluate_suite(
                 hint="foveal evaluate --protocol NAME says what one of them needs",
             )
     served = [name for name in suite.protocols if any(name in some for some in fitting)]
-    preset = {k: v for k, v in suite.changes.items() if any(k in KEYS[name] for name in served)}
-    reason = None
-    if "pool" in preset and "pool" not in (changes or {}):
-        reason = misfit(encoder, preset["pool"])
-    if reason is not None:
-        del preset["pool"]
-    own = changes_of(served, {**preset, **(changes or {})})
     with ProgressScreen(console, quiet=quiet) as screen:
-        if reason is not None:
-            screen.say(f"endpoints: pool=avg, since {reason}")
         for name in suite.protocols:
             if name not in served:
                 screen.say(f"left out: {name} ({missing[name]})")
+        preset = _preset(suite, served, encoder, changes or {}, screen)
+    own = changes_of(served, {**preset, **(changes or {})})
     results = []
     for each, names in zip(sets, fitting, strict=True):
         given = {key: value for name in names for key, value in own[name].items()}
@@ -85,6 +78,22 @@ def evaluate_suite(
             **options,
         )  # fmt: skip
     return results
+
+
+def _preset(
+    suite: Suite,
+    served: Sequence[str],
+    encoder: Encoder,
+    changes: Mapping[str, Any],
+    screen: ProgressScreen,
+) -> dict[str, Any]:
+    """The suite's own settings; a pooling that is not for this network is left out, and said."""
+    preset = {k: v for k, v in suite.changes.items() if any(k in KEYS[name] for name in served)}
+    reason = misfit(encoder, preset["pool"]) if "pool" in {*preset} - {*changes} else None
+    if reason is not None:
+        del preset["pool"]
+        screen.say(f"endpoints: pool=avg, since {reason}")
+    return preset
 
 
 def data_sets(data: Any) -> list[Any]:
