@@ -134,6 +134,11 @@ class Adapt(_Frozen):
     patience: int = Field(
         3, ge=1, description="looks in a row that find the features worse and end the training"
     )
+    mean: tuple[float, ...] | None = Field(
+        None, description="of pixels in [0, 1] by channel, as the weights know them; None: what "
+        "their file says, else that of the pictures",
+    )  # fmt: skip
+    std: tuple[float, ...] | None = Field(None, description="their spread")
 
 
 class Machine(_Frozen):

@@ -8,6 +8,7 @@ import signal
 import pytest
 import torch
 from cases import tiny_recipe, write_pictures
+from PIL import Image
 from torch import nn
 
 import foveal
@@ -164,6 +165,37 @@ def test_heads_learn_alone_first_and_the_teacher_starts_from_the_same(pictures, 
             assert torch.equal(end[f"{trunk}.{name}"], value), "frozen, and its average with it"
     heads = [n for n in start if n.startswith("projector.") and n.endswith("weight")]
     assert heads and all(not torch.equal(start[n], end[n]) for n in heads)
+
+
+def test_pictures_are_normalised_as_the_weights_know_them(pictures, first, tmp_path):
+    """Darker pictures: their own mean would make other features of the same weights."""
+    dark = tmp_path / "dark"
+    for path in sorted(pictures.rglob("*.png")):
+        (dark / path.parent.name).mkdir(parents=True, exist_ok=True)
+        Image.open(path).point(lambda v: v // 2).save(dark / path.parent.name / path.name)
+    known = foveal.load(first).describe()["inputs"]
+    adapted = recipe("rotation", epochs=0.25, init=str(first), adapt={"heads": 0.25})
+    run = foveal.pretrain(dark, tmp_path / "run", recipe=adapted, quiet=True)
+    assert foveal.load(run.folder.path).describe()["inputs"] == known
+    assert run.folder.recipe().adapt.mean == tuple(known[0][0]["mean"])
+    anew = recipe("rotation", epochs=0.25, init=str(first))
+    run = foveal.pretrain(dark, tmp_path / "anew", recipe=anew, quiet=True)
+    assert foveal.load(run.folder.path).describe()["inputs"] != known
+
+
+def test_who_says_how_pictures_were_normalised(first, tmp_path):
+    from foveal.engine.adapt import normalised_as_before
+
+    given = recipe("rotation", init="timm/resnet18", adapt={})
+    found, why = normalised_as_before(given, 3)
+    assert found.adapt.mean == (0.485, 0.456, 0.406) and "as timm/resnet18 had them" in why[0]
+    assert normalised_as_before(given, 5)[0] == given, "weights of three channels know of three"
+    torch.save(foveal.load(first).trunks[0].state_dict(), tmp_path / "weights.pt")
+    silent = override(given, {"init": str(tmp_path / "weights.pt")})
+    found, why = normalised_as_before(silent, 3)
+    assert found == silent and "does not say" in why[0]
+    own = override(given, {"adapt": {"mean": [0.5] * 3, "std": [0.5] * 3}})
+    assert normalised_as_before(own, 3) == (own, [])
 
 
 def test_rates_by_depth():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -30,6 +31,7 @@ _NESTS = (
 # Parameters of classifiers and projections, which no trunk has.
 _HEADS = ("fc", "head", "heads", "classifier", "head_drop", "projector", "projection", "predictor")
 _SHOWN = 4
+KEY = "foveal"  # in the metadata of a file: which network it is for
 _PICKLE = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 
 
@@ -179,6 +181,47 @@ def weights_file(folder: Path) -> Path:
     raise FovealError(
         f"{folder} holds no backbone.safetensors", hint="a run folder or an exported folder"
     )
+
+
+def read_description(path: Path) -> dict[str, Any] | None:
+    """What foveal wrote into the metadata of a safetensors file; None: another program wrote it.
+
+    Raises:
+        FovealError: It is damaged.
+    """
+    try:
+        with safe_open(path, "pt") as f:
+            metadata = f.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise FovealError(
+            f"{path} is damaged or no safetensors file: {error}", hint="export or copy it again"
+        ) from error
+    found: dict[str, Any] | None = json.loads(metadata[KEY]) if KEY in metadata else None
+    return found
+
+
+def normalisation_of(init: str | Path) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and spread, by channel, of the pixels that weights learned with; None: nothing says.
+
+    Args:
+        init: See ``load_weights``.
+    """
+    text = str(init)
+    if text.startswith("timm/"):
+        from foveal.backbones.timm_bridge import pretrained_normalisation
+
+        return pretrained_normalisation(text.removeprefix("timm/"))
+    path = Path(init)
+    if path.is_dir():
+        path = weights_file(path)
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    about = read_description(path)
+    for layers in (about or {}).get("encoder", {}).get("inputs", []):
+        for layer in layers:
+            if layer["layer"] == "normalise":
+                return tuple(layer["mean"]), tuple(layer["std"])
+    return None
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

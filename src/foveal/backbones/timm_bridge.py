@@ -19,7 +19,7 @@ import torch
 from timm import create_model, list_models
 from timm import is_model as timm_knows
 from timm.layers import resample_abs_pos_embed
-from timm.models import model_entrypoint
+from timm.models import get_pretrained_cfg, model_entrypoint
 from torch import Tensor, nn
 
 from foveal.backbones import timm_surgery
@@ -310,6 +310,12 @@ def pretrained_state(name: str) -> dict[str, Tensor]:
         ) from error
     state: dict[str, Tensor] = net.state_dict()
     return state
+
+
+def pretrained_normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and spread of the pixels that timm's weights of this name learned with."""
+    about = get_pretrained_cfg(name)
+    return None if about is None else (tuple(about.mean), tuple(about.std))
 
 
 def hub_config(

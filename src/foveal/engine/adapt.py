@@ -17,15 +17,38 @@ from torch import nn
 
 from foveal.backbones.depth import parameter_depths
 from foveal.backbones.encoder import Encoder
+from foveal.backbones.loading import normalisation_of
 from foveal.core import ranks
 from foveal.engine.checkpoint import load_checkpoint
 from foveal.engine.runfolder import RunFolder
 from foveal.methods.base import Group, Method
-from foveal.recipe import Adapt
+from foveal.recipe import Adapt, Recipe, override
 
 # Without labels there is no accuracy to compare. Fewer directions in use may be an improvement;
 # half of them gone is not.
 _RANK_LEFT = 0.5
+
+
+def normalised_as_before(recipe: Recipe, channels: int) -> tuple[Recipe, list[str]]:
+    """The recipe with the mean and spread its weights learned with, and that it is so.
+
+    The pictures' own would shift what every layer gets: other features than those that are to be
+    kept, before the first step.
+
+    Args:
+        recipe: Nothing is changed where it does not adapt or names them itself.
+        channels: Of the pictures; of others the weights know nothing.
+    """
+    if recipe.adapt is None or recipe.init is None or recipe.adapt.mean or recipe.adapt.std:
+        return recipe, []
+    known = normalisation_of(recipe.init)
+    if known is None or len(known[0]) != channels:
+        return recipe, [f"{recipe.init} does not say how its pictures were normalised: by "
+                        "mean and spread of these (adapt.mean, adapt.std)"]  # fmt: skip
+    mean, std = known
+    return override(recipe, {"adapt": {"mean": mean, "std": std}}), [
+        f"pictures are normalised as {recipe.init} had them"
+    ]
 
 
 def adapted_groups(

@@ -124,6 +124,11 @@ def data_info(
         samples: Rows of the sample table.
         hierarchy: Lines ``child,parent``.
     """
+    mean = tuple(scan.mean)
+    # A channel without any variation would be divided by zero: at least a quarter of a level.
+    std = tuple(max(s, 0.255 / (2**source.bits - 1)) for s in scan.std)
+    if recipe.adapt is not None:
+        mean, std = recipe.adapt.mean or mean, recipe.adapt.std or std
     positives = None
     if hierarchy is not None:
         found = read_hierarchy(hierarchy, source.classes or [], recipe.labels.hierarchy or "")
@@ -131,9 +136,8 @@ def data_info(
     return DataInfo(
         samples=samples,
         channels=source.channels,
-        mean=tuple(scan.mean),
-        # A channel without any variation would be divided by zero: at least a quarter of a level.
-        std=tuple(max(s, 0.255 / (2**source.bits - 1)) for s in scan.std),
+        mean=mean,
+        std=std,
         classes=len(source.classes or []),
         positives=positives,
         seed=recipe.seed,

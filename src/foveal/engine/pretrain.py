@@ -22,6 +22,7 @@ from foveal.data.kept import keep_decoded
 from foveal.data.loader import Table
 from foveal.data.scan import ScanReport, scan
 from foveal.data.sources import Source, open_source
+from foveal.engine.adapt import normalised_as_before
 from foveal.engine.build import (
     build_method,
     build_table,
@@ -160,6 +161,9 @@ def train(
     screen.say(_found(report, folder, get_method(recipe.method).needs_labels))
     recipe, why = decided(recipe, source)
     reasons += why
+    if not folder.exists:
+        recipe, why = normalised_as_before(recipe, source.channels)
+        reasons += why
     for reason in reasons:
         screen.say(f"  {reason}")
     return _train(folder, recipe, source, report, reasons, screen)

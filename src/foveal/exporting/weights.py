@@ -13,17 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from foveal.backbones.classifier import CLASSIFIER, Classifier, read_head
 from foveal.backbones.encoder import Encoder
-from foveal.backbones.loading import read_safetensors, weights_file
+from foveal.backbones.loading import KEY, read_description, read_safetensors, weights_file
 from foveal.core.files import atomic_path
 from foveal.errors import FovealError
 
 FORMAT = 1
-_KEY = "foveal"
 
 
 def save_encoder(
@@ -49,7 +47,7 @@ def save_encoder(
         copy = value.detach().to("cpu").clone(memory_format=torch.contiguous_format)
         state[name.removeprefix(prefix)] = copy
     with atomic_path(path) as temporary:
-        save_file(state, temporary, {"format": "pt", _KEY: json.dumps(header, allow_nan=False)})
+        save_file(state, temporary, {"format": "pt", KEY: json.dumps(header, allow_nan=False)})
 
 
 def load_encoder(path: str | Path) -> Encoder:
@@ -102,19 +100,12 @@ def read_header(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise FovealError(f"there is no file {path}", hint="a run folder or a .safetensors file")
-    try:
-        with safe_open(path, "pt") as f:
-            metadata = f.metadata() or {}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise FovealError(
-            f"{path} is damaged or no safetensors file: {error}", hint="export or copy it again"
-        ) from error
-    if _KEY not in metadata:
+    header = read_description(path)
+    if header is None:
         raise FovealError(
             f"{path} was not written by foveal: it does not say which network it is for",
             hint=f"foveal pretrain DATA --out RUN --backbone NAME --init {path}",
         )
-    header: dict[str, Any] = json.loads(metadata[_KEY])
     if header.get("format") != FORMAT:
         raise FovealError(
             f"{path} has format {header.get('format')}, and this version of foveal reads {FORMAT}",
