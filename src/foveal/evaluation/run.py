@@ -14,6 +14,7 @@ from foveal.backbones.encoder import Encoder
 from foveal.core.files import read_json, write_json
 from foveal.data.splits import load_splits
 from foveal.engine.runfolder import RunFolder
+from foveal.engine.screen import ProgressScreen
 from foveal.errors import FovealError
 from foveal.evaluation.asked import Asked
 from foveal.evaluation.bench import Bench
@@ -108,7 +109,10 @@ def evaluate(
             )  # fmt: skip
             for name in steps:
                 check_fits(name, bench)
-        for name in names:
+        for i, name in enumerate(names, 1):
+            if len(names) > 1:
+                with ProgressScreen(console, quiet=quiet) as screen:
+                    screen.say(f"measuring {name} ({i} of {len(names)})")
             if name in settings:
                 asked = Asked(encoder, data, store, seed, init_seed, model, console, quiet)
                 found = OWN_DATA[name].run(asked, settings[name])
