@@ -60,16 +60,16 @@ STEPS = (
     Step(("lasso",)),
     Step(("corruptions",), "corrupted"),
     Step(("instances",), "copies"),
-    Step(("matching",), "scenes", ("pictures=8",)),
+    Step(("matching",), "scenes", ("pictures=6",)),
     Step(("svm_quadrants", "svm_pyramid"), options={"labels": ["0.01"]}),
     Step(("fewlabels",), changes=("steps=100",)),
     Step(("fewlabels",), changes=("freeze=stage2", "reads=stage2", "steps=60",
                                   "schedule.milestones=[21,42,51]"),
          options={"tuning": "rotnet", "labels": ["20"]}),
-    Step(("finetune",), changes=("epochs=1",)),
+    Step(("finetune",), changes=("steps=200",)),
     Step(("finetune",), "scenes", ("epochs=2", "crops=4", "batchnorm=frozen")),
     Step(("retrain_after", "finetune_after"),
-         changes=("epochs=0.15", 'after=["stage1","stage3"]')),
+         changes=("epochs=0.15", 'after=["stage2"]')),
     Step(("detection",), "scenes", ("size=192", "steps=400", "batch=2", "rois=32",
                                     "proposals=100")),
     Step(("navigation",), "doom", ("frames=12288",)),
@@ -142,7 +142,8 @@ def kept(run: Path, data: Path) -> dict[str, list[Result]]:
     order = list(dict.fromkeys(name for step in STEPS for name in step.protocols))
     for some in found.values():
         some.sort(key=lambda r: (_place(r.protocol, order), r.protocol))
-    return dict(sorted(found.items()))
+    parts = list(dict.fromkeys(step.part for step in STEPS))
+    return dict(sorted(found.items(), key=lambda x: (*parts, x[0]).index(x[0])))
 
 
 def _place(protocol: str, order: Sequence[str]) -> int:
@@ -163,7 +164,8 @@ def page(run: Path, data: Path) -> Iterable[str]:
         "positive where an error fell."
     )
     for part, results in found.items():
-        yield from ("", f"`{part}`: {'; '.join(dict.fromkeys(r.counted for r in results))}.", "")
+        counted = dict.fromkeys(r.counted for r in results if r.baselines)
+        yield from ("", f"`{part}`: {'; '.join(counted)}.", "")
         yield "| protocol | metric | trained | random init | beside | over random init | wins |"
         yield "|---|---|---:|---:|---:|---:|---|"
         yield from (row(r) for r in results if r.baselines)
