@@ -10,7 +10,7 @@ from typing import Any
 
 from foveal.core.files import read_json, write_text
 from foveal.engine.runfolder import RunFolder
-from foveal.evaluation.result import TRIVIAL, figure
+from foveal.evaluation.result import TRIVIAL, figure, metric_words
 from foveal.exporting.weights import load_encoder
 from foveal.methods import get_method
 from foveal.report.boxes import examples
@@ -104,15 +104,18 @@ def _results(folder: RunFolder) -> str:
         cells = [f'<td class="n best">{with_interval(r, unit)}</td>']
         start = r["baselines"].get("random_init")
         others = [
-            with_interval(base, unit) + ("" if name == "pixels" else f" ({TRIVIAL[name]})")
+            with_interval(base, unit)
+            + ("" if name == "pixels" else f"<br><small>{TRIVIAL[name]}</small>")
             for name, base in r["baselines"].items()
             if name in TRIVIAL
         ]
         for cell in (with_interval(start, unit) if start else "-", "<br>".join(others) or "-"):
             cells.append(f'<td class="n">{cell}</td>')
-        metric = r["metric"] if unit in ("share", "") else f"{r['metric']} ({unit})"
+        metric = metric_words(r["metric"]) + ("" if unit in ("share", "") else f" ({unit})")
+        embedded = r["configuration"].get("layer") == "embedding"
+        protocol = r["protocol"] + (" of the embedding" if embedded else "")
         rows.append(
-            f"<tr><td>{escape(r['protocol'])}</td><td>{escape(metric)}</td>"
+            f"<tr><td>{escape(protocol)}</td><td>{escape(metric)}</td>"
             f'{"".join(cells)}<td class="n">{r["n"]:,}</td>'
             f'<td class="note">{escape(_data_name(r))}</td></tr>'
         )
@@ -120,7 +123,7 @@ def _results(folder: RunFolder) -> str:
     if rows:
         text += (
             '<table><tr><th>protocol</th><th>metric</th><th class="n">trained</th>'
-            '<th class="n">random init</th><th class="n">raw pixels</th>'
+            '<th class="n">random init</th><th class="n">raw pixels, or as named</th>'
             f'<th class="n">pictures</th><th>of</th></tr>{"".join(rows)}</table>'
             '<p class="note">In brackets the 95 % interval over test pictures (bootstrap). '
             "Random init: the same network with drawn weights, its batch-norm statistics "
