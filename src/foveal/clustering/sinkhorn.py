@@ -1,7 +1,7 @@
 """Balanced labels: the transport problem of SeLa by Sinkhorn and Knopp, at float64 accuracy.
 
-P**25 underflows, and logarithms of sums in every iteration are slow: for 12,200 x 128 entries 95 ms
-against 7 (one core). So the first iteration is done on logarithms; what it finds goes into the
+P**25 underflows, and logarithms of sums in every iteration are slow: for 12,200 x 128 entries 90 ms
+against 8 (one core). So the first iteration is done on logarithms; what it finds goes into the
 matrix, whose rows then sum to 1 / N and columns to at least 1 / (K N), and further iterations are
 products with factors near 1 (Schmitzer, "Stabilized sparse scaling algorithms for entropy
 regularized transport problems", SIAM 2019). Where factors have grown the matrix takes them in.
