@@ -70,7 +70,7 @@ STEPS = (
     Step(("finetune",), "scenes", ("epochs=2", "crops=4", "batchnorm=frozen")),
     Step(("retrain_after", "finetune_after"),
          changes=("epochs=0.15", 'after=["stage2"]')),
-    Step(("detection",), "scenes", ("size=192", "steps=400", "batch=2", "rois=32",
+    Step(("detection",), "scenes", ("size=192", "steps=1600", "batch=2", "rois=32",
                                     "proposals=100")),
     Step(("navigation",), "doom", ("frames=12288",)),
 )  # fmt: skip

@@ -13,7 +13,7 @@ from foveal.errors import FovealError
 from foveal.evaluation import linear as linear_module
 from foveal.evaluation.knn import knn
 from foveal.evaluation.linear import L2_GRID, LogisticProblem, linear
-from foveal.evaluation.probe import Problem, Standardise, held_out
+from foveal.evaluation.probe import Problem, Standardise, held_out, leading_directions
 from foveal.evaluation.ridge import ridge, ridge_path
 from foveal.evaluation.sgd import sgd, train_heads
 from foveal.metrics.accuracy import topk_accuracy
@@ -235,3 +235,14 @@ def test_held_out_part(labels, seed):
         assert chosen == (max(1, math.floor(0.2 * n)) if n > 1 else 0)
     again = held_out(labels, seed=seed)
     assert torch.equal(again[1], held)
+
+
+@pytest.mark.parametrize("count", [3, 50])
+def test_directions_of_few_samples_with_many_features(count):
+    x = torch.randn(20, 3000, generator=torch.Generator().manual_seed(0))
+    x = (x - x.mean(0)) * torch.linspace(2, 0.1, 3000)
+    axes = leading_directions(x, count)
+    assert axes.shape == (3000, min(count, 20))
+    assert torch.allclose(axes.T @ axes, torch.eye(axes.shape[1]), atol=1e-5)
+    kept = torch.linalg.svd(x).S[: axes.shape[1]].square()
+    assert torch.allclose((x @ axes).square().sum(0).flip(0), kept, rtol=1e-3, atol=1e-3)

@@ -230,11 +230,12 @@ def prepare(
     mean_D, scale_D = (bench.tensor(v.astype(np.float32)) for v in (mean, 1 / deviation))
     about = "per feature to mean 0 and deviation 1 on the training features"
     axes_DK: Tensor | None = None
-    if 0 < count < min(len(mean), n):
+    # Of fewer pictures than directions, all that they span: nothing is lost.
+    if count > 0 and min(count, n) < len(mean):
         rows = np.unique(np.linspace(0, n - 1, min(n, max(_SAMPLE, 4 * count))).astype(np.int64))
         sample = bench.tensor(np.asarray(train_x[rows, columns], np.float32))
         axes_DK = leading_directions((sample - mean_D) * scale_D, count)
-        about += f", then the first {count} principal directions of {len(rows)} of them"
+        about += f", then the first {axes_DK.shape[1]} principal directions of {len(rows)} of them"
     parts = []
     for source in (train_x, test_x):
         for part in _parts(source, columns):

@@ -107,14 +107,22 @@ class Standardise:
 
 
 def leading_directions(centred_ND: Tensor, count: int) -> Tensor:
-    """The orthonormal directions of most variance of centred features, [D, count].
+    """The orthonormal directions of most variance of centred features, [D, count], the most last.
 
-    Exact up to a thousand features; above, by subspace iteration with 32 directions more than are
-    kept (Halko, Martinsson and Tropp, SIAM Review 2011), started from rows of the features
-    themselves, so that nothing is drawn.
+    Exact up to a thousand features or for few samples, whose span has no more directions than there
+    are samples (then so many are returned at most). Else by subspace iteration with 32 directions
+    more than are kept (Halko, Martinsson and Tropp, SIAM Review 2011), started from rows of the
+    features themselves, so that nothing is drawn.
     """
     n, d = centred_ND.shape
     start = count + _OVERSAMPLED
+    if n < d and n <= 2 * start:
+        # By the n x n products: those of thousands of features would take minutes.
+        wide = centred_ND.double()
+        turn = torch.linalg.eigh(wide @ wide.T).eigenvectors[:, -min(count, n) :]
+        # The largest first, so that directions without variance cannot disturb the others.
+        axes: Tensor = torch.linalg.qr((wide.T @ turn).flip(1)).Q.flip(1)
+        return axes.to(centred_ND.dtype)
     if d <= _EXACT or n <= 2 * start:
         axes_DD: Tensor = torch.linalg.eigh((centred_ND.T @ centred_ND).double()).eigenvectors
         return axes_DD[:, -count:].to(centred_ND.dtype)
