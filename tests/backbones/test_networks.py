@@ -79,6 +79,7 @@ def test_alexnet_colour():
         found = [_count(stage) for stage in half.body.stages.values()]
         rest = [153_728, 221_376, 331_968, 221_312, 9_439_232, 4_196_352]
         assert found == sizes[in_chans] + rest and _count(half) == total
+        assert sum(found[:5]) == {1: 934_240, 2: 940_048}[in_chans]
         assert _sizes(half, 180) == ([45, 23, 12, 12, 12, 12, 12], 2048)
     whole = _meta("alexnet_colour")
     convs = [_count(stage) for stage in whole.body.stages.values()][:5]
@@ -89,6 +90,28 @@ def test_alexnet_colour():
     # What Larsson et al. stack at a point: the picture and all layers of AlexNet.
     grey = _meta("alexnet_colour", in_chans=1)
     assert 1 + sum(end.channels for end in grey.ends) == 9569
+
+
+def test_golden_halves_of_split_brain():
+    """Together half the weights of a dense network of the whole width, in every merged layer."""
+    whole = _meta("alexnet_colour", groups=1)
+    halves = [_meta("alexnet_colour", in_chans=c, width=0.5, groups=1) for c in (1, 2)]
+    assert sum(_count(half) for half in halves) == 29_145_456
+    for stage in ("conv1", "conv3", "fc6", "fc7"):
+        dense, *parts = (
+            sum(p.numel() for p in net.body.stages[stage].parameters() if p.ndim == 4)
+            for net in (whole, *halves)
+        )
+        assert 2 * sum(parts) == dense
+    # At 180 pixels the two poolings keep 23 and 12 cells.
+    pooled = []
+    for half in halves[:1]:
+        for stage in ("conv2", "conv3"):
+            half.body.stages[stage][0].register_forward_hook(
+                lambda m, x, out: pooled.append(out.shape[2])
+            )
+        half.eval()(torch.empty(1, 1, 180, 180, device="meta"))
+    assert pooled == [23, 12]
 
 
 def test_nin():

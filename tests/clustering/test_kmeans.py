@@ -25,6 +25,15 @@ def test_whitening_golden():
     assert np.allclose(np.linalg.norm(white, axis=1), 1)
 
 
+def test_golden_eigenvalues_of_whitening():
+    """Up to their scale, which the length of the rows takes away."""
+    x = np.array([[2, 0, 1], [0, 1, 0], [1, 3, 1], [4, 1, 2], [3, 5, 0]], np.float32)
+    plain, scaled = (np.abs(pca_whiten(x, 3, power=power).x[0]) for power in (0.0, 1.0))
+    found = scaled / plain
+    values = [3.386405, 2.193993, 0.179602]
+    assert found[1:] / found[0] == pytest.approx(np.divide(values[1:], values[0]), rel=1e-5)
+
+
 def test_whitening_keeps_only_directions_in_which_something_varies():
     x = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
     x[:, 4:] = 3.0
@@ -38,7 +47,11 @@ POINTS = np.array([(0, 0), (0, 1), (1, 0), (5, 5), (5, 6), (9, 0)], np.float32)
 
 def test_kmeans_golden():
     start = np.array([(0, 0), (5, 5)], np.float32)
+    first = kmeans(POINTS, 2, iterations=0, start=start)
+    assert first.assignments.tolist() == [0, 0, 0, 1, 1, 1]
+    assert first.objective == pytest.approx(44, abs=1e-4)
     found = kmeans(POINTS, 2, iterations=5, start=start)
+    assert found.iterations == 1
     assert found.assignments.tolist() == [0, 0, 0, 1, 1, 1]
     assert np.allclose(found.centroids, [(1 / 3, 1 / 3), (19 / 3, 11 / 3)], atol=1e-5)
     assert found.objective == pytest.approx(32.6667, abs=1e-3)

@@ -60,6 +60,18 @@ def test_minimum_distance_of_the_min_rule(count, least):
     assert found.minimum == least == pairs(found.rows[:200]).min() or count == 1000
 
 
+@pytest.mark.parametrize("count", [10, 20, 50, 100, 1000])
+def test_minimum_distance_of_the_mean_rule(count):
+    assert permutation_set(9, count, ties="first", cache=False).minimum == 2
+
+
+@pytest.mark.parametrize(("count", "mean", "near"), [(100, 8.019, 0.05), (1000, 8.001, 0.01)])
+def test_random_lists(count, mean, near):
+    """What another generator drew: ours lies near, its smallest distance within one or two."""
+    found = permutation_set(9, count, rule="random", cache=False)
+    assert found.mean == pytest.approx(mean, abs=near) and 2 <= found.minimum <= 4
+
+
 @pytest.mark.parametrize(("count", "best"), [(10, 8.8), (100, 8.08), (1000, 8.008)])
 def test_drawn_ties_reach_the_best_mean(count, best):
     """The best there is: every tile as often as possible in every place."""

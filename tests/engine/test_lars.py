@@ -37,6 +37,12 @@ def test_trust_ratio():
     assert [r.item() for r in ratios] == pytest.approx([0.00833333, 1, 1], abs=1e-8)
 
 
+def test_trust_ratio_of_the_second_step():
+    w = torch.tensor([[2.984, 3.984], [0.0, -0.008]])
+    update = torch.tensor([[0.1, 0.0], [0.0, 0.2]]) + 0.1 * w
+    assert trust_ratios([w], [update], 0.001)[0].item() == pytest.approx(0.00832933, abs=1e-8)
+
+
 def test_excluded_parameters_take_plain_momentum_steps():
     w = nn.Parameter(torch.tensor([2.0]))
     optimiser = LARS([{"params": [w], "adapt": False, "weight_decay": 0.0}], lr=0.5)

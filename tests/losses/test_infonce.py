@@ -176,3 +176,11 @@ def test_nothing_of_the_size_of_all_similarities_is_ever_made(monkeypatch):
     with _Largest() as seen:
         nt_xent(first, second, temperature=0.1)[0].backward()
     assert seen.elements <= 1024 * 8  # rows x features; all similarities would be 2**20
+
+
+def test_golden_queue():
+    """MoCo, tau .2: logits 4.743416 of the key, 2.5, 0 and -3.535534 of the queue."""
+    q, k = (F.normalize(torch.tensor([row]), dim=1) for row in ([1.0, 1, 0], [1, 0.5, 0]))
+    queue = F.normalize(torch.tensor([[0.0, 1, 1], [0, 0, 1], [-1, 0, 0]]), dim=1)
+    loss, correct = info_nce(q, k, queue, temperature=0.2)
+    assert loss.item() == pytest.approx(0.108906, abs=1e-6) and correct.all()

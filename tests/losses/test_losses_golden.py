@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from foveal.losses.cosine import direction_loss
-from foveal.losses.infonce import nt_xent
+from foveal.losses.infonce import info_nce, nt_xent
 
 A = torch.tensor([[1.0, 0, 0], [0.8, 0.6, 0]])
 B = torch.tensor([[0.0, 2, 0], [0, 1, 1]])
@@ -44,6 +45,7 @@ def test_direction_loss_of_byol():
     z = torch.tensor([[2.0, 0, 0], [1, 3, 4]])
     rows = direction_loss(p, z)
     assert rows.tolist() == pytest.approx([1.333333, 0.038839], abs=1e-6)
+    assert rows.mean().item() == pytest.approx(0.686086, abs=1e-6)
     rows[0].backward()
     assert p.grad[0].tolist() == pytest.approx([-0.592593, 0.148148, 0.148148], abs=1e-6)
     back = direction_loss(
@@ -51,3 +53,19 @@ def test_direction_loss_of_byol():
     )
     assert back.tolist() == pytest.approx([0.585786, 0.075499], abs=1e-6)
     assert (rows + back).mean().item() == pytest.approx(1.016729, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "rows"),
+    [
+        (0.5, [0.339178, 0.717983, 0.761736, 0.593927]),
+        (0.1, [0.000671, 0.295272, 0.147282, 0.058227]),
+    ],
+)
+def test_nt_xent_row_by_row(temperature, rows):
+    z = F.normalize(torch.stack([A[0], B[0], A[1], B[1]]), dim=1)
+    skip = torch.tensor([[0, 2], [1, 3], [2, 0], [3, 1]])
+    loss, _ = info_nce(z, z.roll(2, 0), z, temperature=temperature, skip_QS=skip)
+    assert loss.tolist() == pytest.approx(rows, abs=1e-6)
+    if temperature == 0.5:  # the released code adds both views' means
+        assert 2 * loss.mean().item() == pytest.approx(1.206412, abs=1e-6)

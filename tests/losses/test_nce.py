@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from foveal.losses.bank import MemoryBank
 from foveal.losses.nce import info_nce_first, log_partition, nce, softmax_nce
+from foveal.methods.pirl import PIRLOptions
 
 ROWS = F.normalize(
     torch.tensor([(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1), (1, 1, 1)]).double(), dim=1
@@ -29,6 +30,43 @@ def test_golden_nce_and_its_gradient():
     loss.backward()
     assert loss.item() == pytest.approx(1.119864, abs=1e-5)
     assert v.grad[0].tolist() == pytest.approx([-0.993886, 0.341611, 0.631052], abs=1e-5)
+
+
+def test_golden_parts_of_nce():
+    """Scores, p, and what h_0 and 1 - h_j are, read off the gradient."""
+    logits = (bank().similarity(V, CANDIDATES) / TAU).requires_grad_()
+    assert logits.exp()[0].tolist() == pytest.approx([5.982595, 1, 1.882227], abs=1e-5)
+    log_z = log_partition(logits.detach(), 6)
+    p = (logits - log_z).exp()[0].tolist()
+    assert p == pytest.approx([0.337435, 0.056403, 0.106163], abs=1e-6)
+    nce(logits, log_z=log_z, rows=6).backward()
+    slope = logits.grad[0]
+    assert 1 + slope[0].item() == pytest.approx(0.503057, abs=1e-6)
+    assert (1 - slope[1:]).tolist() == pytest.approx([0.855280, 0.758444], abs=1e-6)
+
+
+def test_golden_exact_softmax():
+    logits = bank().similarity(V, torch.arange(6)[None]) / TAU
+    assert log_partition(logits, 6).exp().item() == pytest.approx(22.686738, abs=1e-5)
+    loss = info_nce_first(logits)
+    assert (-loss).exp().item() == pytest.approx(0.263704, abs=1e-6)
+    assert loss.item() == pytest.approx(1.332926, abs=1e-6)
+
+
+def test_golden_totals_of_pirl():
+    """By the weights PIRL takes unless told otherwise."""
+    g = F.normalize(torch.tensor([[1, 1, 0.5]], dtype=torch.float64), dim=1)
+    patch, image = (bank().similarity(x, CANDIDATES) / TAU for x in (g, V))
+    log_z = log_partition(patch, 6)
+    forms = {
+        "nce": lambda logits: nce(logits, log_z=log_z, rows=6),
+        "paper": softmax_nce,
+        "info_nce": info_nce_first,
+    }
+    balance = PIRLOptions().balance
+    for form, total in (("nce", 1.442717), ("paper", 1.233327), ("info_nce", 0.673923)):
+        found = balance * forms[form](patch) + (1 - balance) * forms[form](image)
+        assert found.item() == pytest.approx(total, abs=1e-6)
 
 
 def test_golden_forms_of_pirl():
@@ -64,4 +102,5 @@ def test_size_and_start():
     assert made.rows.nbytes == 1000 * 128 * 2
     assert made.rows.float().norm(dim=1).numpy() == pytest.approx(np.ones(1000), abs=1e-2)
     assert torch.equal(made.rows, MemoryBank(1000, 128, seed=3, half=True).rows)
-    assert 1_281_167 * 128 * 4 == 655_957_504
+    # ImageNet's, in float32.
+    assert MemoryBank(1000, 128, seed=3).rows.nbytes // 1000 * 1_281_167 == 655_957_504

@@ -40,6 +40,33 @@ def test_batch_hard_with_a_soft_margin():
     assert torch.isfinite(equal.grad).all()
 
 
+def test_golden_distances_of_batch_hard():
+    """Two anchors (.632456, 1.414214), two (.632456, .894427): a margin shows each difference."""
+    z = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-0.6, 0.8]])
+    how = {"distance": "euclidean", "mining": "hard"}
+    half, one = (
+        triplet_loss(z, torch.tensor([0, 0, 1, 1]), margin=m, **how)[0].item() for m in (0.5, 1.0)
+    )
+    near = 2 * half - 0.5  # at a margin of .5 the far pair costs nothing
+    far = 2 * one - 2.0 - near
+    assert near == pytest.approx(0.632456 - 0.894427, abs=3e-6)
+    assert far == pytest.approx(0.632456 - 1.414214, abs=3e-6)
+    for gap, cost in ((far, 0.376792), (near, 0.570716)):
+        assert F.softplus(torch.tensor(gap)).item() == pytest.approx(cost, abs=3e-6)
+
+
+def test_golden_columns_of_the_released_exemplar_code():
+    """Z = [[3, 4], [6, 8]]; a third row of zeros changes neither norm and is the negative."""
+    z = torch.tensor([[3.0, 4], [6, 8], [0, 0]])
+    ids = torch.tensor([0, 0, 1])
+    rows = torch.tensor([[0.6, 0.8], [0.6, 0.8], [0, 0]])
+    columns = torch.tensor([[0.4472, 0.4472], [0.8944, 0.8944], [0, 0]])
+    for normalise, golden in (("rows", rows), ("columns", columns)):
+        found, _ = triplet_loss(z, ids, margin=2.0, normalise=normalise)
+        wanted, _ = triplet_loss(golden, ids, margin=2.0, normalise="none")
+        assert found.item() == pytest.approx(wanted.item(), abs=2e-4)
+
+
 @pytest.mark.parametrize(("other", "cost"), [([0.0, 1.0], 0.0), ([0.6, 0.8], 0.3)])
 def test_cosine_triplet(other, cost):
     """Doersch & Zisserman, margin .5: a = (1, 0), p = (.8, .6), D = 1 - cos."""

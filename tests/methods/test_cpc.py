@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from foveal.backbones.encoder import cut
 from foveal.backbones.registry import build_backbone
 from foveal.core.batch import StreamBatch
-from foveal.losses.infonce import patch_labels, patch_nce
+from foveal.losses.infonce import info_nce, patch_labels, patch_nce
 from foveal.methods.base import DataInfo
 from foveal.methods.cpc import CPC, CPCOptions
 from foveal.methods.row_context import RowContext
@@ -57,6 +57,15 @@ def test_patches_lie_as_in_the_paper():
     # The encoder cuts the centre view the same way.
     x = torch.from_numpy(picture[20:280, 20:280]).movedim(-1, 0)[None]
     assert torch.equal(cut(x, 6, overlap=1 - 36 / 80), torch.from_numpy(out).movedim(-1, 1))
+
+
+def test_golden_grids():
+    """(260 - 80) / 36 + 1 = 6 patches a side; of the first CPC (256 - 64) / 32 + 1 = 7."""
+    t = cpc_view().tiles
+    assert (t.rows, t.columns, t.side) == (6, 6, (260, 260))
+    assert [max(0, t.size - t.stride * k) for k in (1, 2, 3)] == [44, 8, 0]
+    assert Tiles(rows=7, columns=7, stride=32, size=64, jitter=0).side == (256, 256)
+    assert cut(torch.zeros(1, 3, 256, 256), 7, overlap=0.5).shape == (49, 3, 64, 64)
 
 
 def test_every_patch_has_draws_of_its_own():
@@ -110,6 +119,32 @@ def test_loss_of_single_places():
             - 0.1 * TARGETS[1 - row, :, 3, 0] @ CONTEXTS[1 - row, :, 0, 0]
         )
         assert (2 * loss - other).item() == pytest.approx(value, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("offset", "scale", "labels", "losses"),
+    [
+        (3, 0.1, [3, 7], [2.162240, 1.950388]),
+        (2, 0.1, [2, 3, 6, 7], [2.012240, 2.094092, 2.100388, 2.213204]),
+        (3, 1.0, [3, 7], [3.046423, 1.005317]),
+    ],
+)
+def test_golden_losses_of_every_place(offset, scale, labels, losses):
+    label = patch_labels(2, 4, 1, offset).flatten()
+    assert label.tolist() == labels
+    targets = TARGETS.permute(0, 2, 3, 1).flatten(0, 2)
+    queries = CONTEXTS[:, :, :-offset].permute(0, 2, 3, 1).flatten(0, 2)
+    found, _ = info_nce(
+        queries, targets[label], targets, temperature=1 / scale, skip_QS=label[:, None]
+    )
+    assert found.tolist() == pytest.approx(losses, abs=1e-6)
+
+
+def test_golden_clip():
+    parameter = torch.zeros(2, requires_grad=True)
+    parameter.grad = torch.tensor([0.03, 0.04])
+    torch.nn.utils.clip_grad_norm_([parameter], get_recipe("cpc/imagenet").clip, foreach=True)
+    assert parameter.grad.tolist() == pytest.approx([0.006, 0.008], abs=1e-6)
 
 
 def test_groups_are_batches_of_their_own():
@@ -213,7 +248,10 @@ def test_averaged_weights():
     last = _method(average=0.0)
     assert last.averaged is None and last.encoder().trunks[0] is last.trunk
     # 0.9999: half after 6931 steps, 2.77 epochs of ImageNet at a batch of 512.
-    assert math.log(0.5) / math.log(CPCOptions().average) == pytest.approx(6931, abs=1)
+    half = math.log(0.5) / math.log(CPCOptions().average)
+    assert half == pytest.approx(6931, abs=1)
+    steps = 1_281_167 // get_recipe("cpc/imagenet").batch
+    assert steps == 2502 and half / steps == pytest.approx(2.77, abs=0.005)
 
 
 def test_encoders():

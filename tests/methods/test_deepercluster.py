@@ -33,11 +33,29 @@ def test_golden_turns():
 
 
 def test_golden_loss():
-    first = F.cross_entropy(torch.tensor([[1, 0, -1, 0.5]]), torch.tensor([0]))
-    second = F.cross_entropy(torch.tensor([[0.2, 1.2, -0.3]]), torch.tensor([1]))
-    assert first.item() == pytest.approx(0.746567, abs=1e-6)
-    assert second.item() == pytest.approx(0.464369, abs=1e-6)
-    assert (-first - second).exp().item() == pytest.approx(0.297918, abs=1e-6)
+    """Four super-classes of one coarse cluster; the picture is upright, its fine cluster 1."""
+    m, whole = method(samples=20, coarse=1, clusters=3), _batch(20)["main"]
+    m.assignments[:, 0], m.assignments[:, 1] = 0, 1
+    row = int((whole.integers("turn", 4) == 0).nonzero()[0])
+    batch = {"main": whole.rows(row, row + 1)}
+    above, within = torch.tensor([[[1, 0, -1, 0.5]]]), torch.tensor([[[0.2, 1.2, -0.3]]])
+    right = torch.tensor([[[99.0, 0, 0, 0]]]), torch.tensor([[[0.0, 99, 0]]])
+    for out, value in (
+        ((above, within), 1.210936), ((above, right[1]), 0.746567), ((right[0], within), 0.464369)
+    ):  # fmt: skip
+        found = m.loss({"super": out[0], "sub": out[1]}, batch, PROGRESS).loss
+        assert found.item() == pytest.approx(value, abs=1e-6)
+    both = m.loss({"super": above, "sub": within}, batch, PROGRESS).loss
+    assert (-both).exp().item() == pytest.approx(0.297918, abs=1e-6)
+
+
+def test_golden_super_classes():
+    """(cluster 0, 90 degrees) is 1, (1, 90) is 5, (3, 270) is 15."""
+    m, batch = method(coarse=4, clusters=8, all_turns=True), _batch(3)
+    m.assignments[:3, 0], m.assignments[:3, 1] = torch.tensor([0, 1, 3]), 0
+    supers = torch.tensor([[0, 1, 2, 3], [4, 5, 6, 7], [12, 13, 14, 15]])
+    out = {"super": 30 * F.one_hot(supers, 16).float(), "sub": torch.zeros(3, 4, 2)}
+    assert m.loss(out, batch, PROGRESS).log["super_accuracy"] == 1
 
 
 def test_every_row_goes_through_the_head_of_its_super_class():
@@ -61,6 +79,16 @@ def test_golden_floor_of_whitening():
     # Factors .5, 1, 158.1: the flat direction stays small instead of growing to the others' size.
     assert np.abs(white[:, 2]).mean() < 0.02
     assert pca_whiten(rows.astype(np.float32)).x.shape == (4000, 2)
+
+
+def test_golden_factors_of_whitening():
+    """Eigenvalues 4, 1, 1e-9, floor 4e-5: factors .5, 1, 158.113883, up to the rows' length."""
+    signs = np.array([[a, b, c] for a in (1, -1) for b in (1, -1) for c in (1, -1)])
+    rows = (signs * np.sqrt([4, 1, 1e-9])).astype(np.float32)
+    factors = np.abs(pca_whiten(rows, floor=1e-5).x / rows)
+    assert factors / factors[:, 1:2] == pytest.approx(
+        np.tile([0.5, 1, 158.113883], (8, 1)), rel=1e-5
+    )
 
 
 def test_two_levels():

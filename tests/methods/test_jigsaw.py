@@ -48,6 +48,10 @@ def test_parameters_of_the_whole_network(tile, fc6, permutations, parameters):
         trunk = build_backbone("cfn", tile=tile, fc6=fc6)
         head = TileHead(trunk.dim, 9, permutations, JigsawOptions().head)
     assert _count(trunk, head) == parameters
+    convs = [p.numel() for p in trunk.parameters() if p.ndim == 4]
+    biases = [96, 256, 384, 384, 256]
+    found = [w + b for w, b in zip(convs[:5], biases, strict=True)]
+    assert found == [34_944, 307_456, 885_120, 663_936, 442_624]
 
 
 def test_defaults_are_the_papers():
@@ -60,6 +64,7 @@ def test_defaults_are_the_papers():
     assert (o.head.hidden, o.head.dropout) == ((4096,), 0.5)
     recipe = get_recipe("jigsaw/imagenet")
     assert recipe.epochs * 1_281_167 / 256 == pytest.approx(350_000, rel=1e-3)
+    assert recipe.epochs * o.shown == pytest.approx(69.9, abs=0.05)  # puzzles of a picture
     assert [m * 1_281_167 / 256 for m in recipe.schedule.milestones] == pytest.approx(
         [100_000, 200_000, 300_000], rel=1e-3
     )
@@ -71,8 +76,10 @@ def test_guessing():
     loss = method.loss({"logits": torch.zeros(6, 1, 20)}, _batch(), None).loss
     assert loss.item() == pytest.approx(math.log(20))
     assert list(method.trivial_losses().values()) == [pytest.approx(math.log(20))]
-    assert math.log(100) == pytest.approx(4.60517, abs=1e-5)
-    assert math.log(1000) == pytest.approx(6.90776, abs=1e-5)
+    nine = View(size=24, flip=0.0, tiles=Tiles(stride=8, size=6, jitter=2))
+    for permutations, chance in ((100, 4.60517), (1000, 6.90776)):
+        levels = _method(view=nine, permutations=permutations).trivial_losses()
+        assert list(levels.values()) == [pytest.approx(chance, abs=1e-5)]
 
 
 def test_loss_is_that_of_the_permutation_shown():

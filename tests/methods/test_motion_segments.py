@@ -21,6 +21,8 @@ def test_golden_loss():
     for i, value in ((0, 0.126928), (1, 0.313262), (3, 3.048587)):
         one = trimap_loss(LOGITS[:, i : i + 1], SOFT[:, i : i + 1], 0.7, 0.4)
         assert one.item() == pytest.approx(value, abs=1e-6)
+    guess = trimap_loss(torch.zeros(1, 4), SOFT, 0.7, 0.4)
+    assert guess.item() == pytest.approx(0.693147, abs=1e-6)
 
 
 def test_doubtful_pixels_have_no_gradient_and_a_sample_of_them_no_loss():

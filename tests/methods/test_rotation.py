@@ -48,6 +48,11 @@ def test_loss_golden():
     found = method.loss({"logits": logits[None]}, _batch(1), None)
     assert found.loss.item() == pytest.approx(0.474001, abs=1e-6)
     assert found.log["turn_accuracy"] == 1
+    for turn, value in enumerate((0.340753, 0.743668, 0.672377, 0.139206)):
+        alone = torch.zeros(1, 4, 4)  # the other three turns cost log 4 each
+        alone[0, turn] = logits[turn]
+        row = 4 * method.loss({"logits": alone}, _batch(1), None).loss.item() - 3 * 1.386294
+        assert row == pytest.approx(value, abs=5e-6)
     zero = method.loss({"logits": torch.zeros(2, 4, 4)}, _batch(2), None)
     assert zero.loss.item() == pytest.approx(math.log(4))
     assert method.trivial_losses() == {"log 4, what guessing the turn gives": math.log(4)}

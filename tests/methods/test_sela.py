@@ -5,6 +5,7 @@ import torch
 from foveal.backbones.registry import build_backbone
 from foveal.core.progress import Progress
 from foveal.core.rows import whole
+from foveal.engine.optim import learning_rate, peak_learning_rate
 from foveal.methods.base import DataInfo
 from foveal.methods.sela import SeLa, SeLaOptions, update_times
 from foveal.recipes import get_recipe
@@ -56,5 +57,8 @@ def test_no_updates_keep_the_random_labels():
 
 
 def test_golden_schedule():
-    schedule = get_recipe("sela/imagenet").schedule
+    recipe = get_recipe("sela/imagenet")
+    schedule, peak = recipe.schedule, peak_learning_rate(recipe)
     assert schedule.milestones == (150, 300, 350) and schedule.factor == 0.1
+    found = [learning_rate(schedule, peak, epoch, 400, 1) for epoch in (149, 150, 300, 350)]
+    assert found == pytest.approx([0.05, 0.005, 0.0005, 0.00005])

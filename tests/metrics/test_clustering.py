@@ -29,6 +29,9 @@ def test_golden_values():
 def test_golden_values_of_deepcluster():
     a, b = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 1, 1])
     assert c.mutual_information(a, b) == pytest.approx(0.318257, abs=TOLERANCE)
+    # With itself: its entropy.
+    entropies = [c.mutual_information(x, x) for x in (a, b)]
+    assert entropies == pytest.approx([1.011404, 0.636514], abs=1e-6)
     nmi = c.normalised_mutual_information
     assert nmi(a, b, normaliser="geometric") == pytest.approx(0.396654, abs=TOLERANCE)
     assert nmi(a, b, normaliser="arithmetic") == pytest.approx(0.386253, abs=TOLERANCE)

@@ -23,6 +23,15 @@ def test_golden_depth():
     assert found["abs"] == pytest.approx(0.48)
 
 
+def test_golden_depth_of_multi_task_learning():
+    """A ratio of exactly 1.25 is not below it."""
+    found = depth_scores([1.2, 2.6, 4, 8], [1, 2, 4, 10])
+    assert [found[f"delta{k}"] for k in (1, 2, 3)] == [0.5, 1, 1]
+    assert found["rel"] == pytest.approx(0.175) and found["rms"] == pytest.approx(
+        1.048809, abs=1e-6
+    )
+
+
 def test_depth_that_is_none():
     with pytest.raises(FovealError, match="above 0"):
         depth_scores([0.0], [1.0])

@@ -109,3 +109,18 @@ def test_ties_of_scores_go_to_the_lower_class():
     assert topk_accuracy(scores, torch.arange(4), k=2) == 0.5
     with pytest.raises(FovealError):
         topk_accuracy(scores[:0], torch.arange(0))
+
+
+def test_golden_vote_of_npid():
+    """Class 0 has two of the four neighbours, class 1 the nearest one."""
+    rows = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1], [1, 1, 1]]
+    bank = torch.nn.functional.normalize(torch.tensor(rows, dtype=torch.float64), dim=1)
+    query = torch.tensor([[1, 0.5, 0.2]], dtype=torch.float64)
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    scores = knn_scores(bank, labels, query, classes=3, k=4, temperature=0.07)[0]
+    shares = (scores / scores.sum()).tolist()
+    assert shares == pytest.approx([0.254352, 0.544485, 0.201163], abs=1e-6)
+    # A row that is a class of its own says how similar it is.
+    alone = knn_scores(bank, torch.arange(6), query, classes=6, k=6, temperature=1.0)[0]
+    cosines = [0.880451, 0.440225, 0.176090, 0.933859, 0.435801, 0.864159]
+    assert alone.log().tolist() == pytest.approx(cosines, abs=1e-6)

@@ -17,6 +17,11 @@ def test_golden_values():
     assert found.weighted_iou == pytest.approx(0.575758, abs=1e-5)
 
 
+def test_golden_mask_of_moving_objects():
+    table = confusion(np.array([[1, 1, 0], [1, 0, 0]]), np.array([[1, 0, 0], [1, 1, 0]]), 2)
+    assert segmentation_scores(table).iou[1] == pytest.approx(0.5)
+
+
 def test_a_class_that_is_nowhere_is_left_out_of_the_mean():
     found = segmentation_scores(confusion(TRUTH, SAID, 5))
     assert found.mean_iou == pytest.approx(0.555556, abs=1e-5) and np.isnan(found.iou[4])

@@ -1,5 +1,7 @@
 """Each further operation against torchvision or its paper's golden values."""
 
+import colorsys
+
 import numpy as np
 import pytest
 import torch
@@ -124,6 +126,12 @@ def test_hsv_powers_golden():
     x = np.array([[200], [100], [50]], np.float32) / 255
     k.hsv_powers(x, 0.08, np.array([0.5, 0.9, 0.05]), np.array([2, 1.2, -0.1]))
     assert np.allclose(x[:, 0] * 255, [162.735, 137.540, 27.759], atol=2e-3)
+    before, after = (
+        colorsys.rgb_to_hsv(200 / 255, 100 / 255, 50 / 255),
+        colorsys.rgb_to_hsv(*x[:, 0]),
+    )
+    assert np.allclose(before, [0.055556, 0.75, 0.784314], atol=1e-6)
+    assert np.allclose(after, [0.135556, 0.829423, 0.638178], atol=1e-5)
 
 
 @patient
