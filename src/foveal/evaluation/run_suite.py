@@ -55,12 +55,12 @@ def evaluate_suite(
     fitting: list[list[str]] = []
     missing: dict[str, str] = {}
     for each in sets:
-        reasons = {name: why_not(name, each, channels) for name in suite.protocols}
-        fitting.append([name for name, reason in reasons.items() if reason is None])
-        missing |= {name: str(reason) for name, reason in reasons.items() if reason is not None}
+        why_not = reasons(suite.protocols, each, channels)
+        fitting.append([name for name, reason in why_not.items() if reason is None])
+        missing |= {name: reason for name, reason in why_not.items() if reason is not None}
         if not fitting[-1]:
             raise FovealError(
-                f"{each} serves none of the suite's protocols: {next(iter(reasons.values()))}",
+                f"{each} serves none of the suite's protocols: {next(iter(why_not.values()))}",
                 hint="foveal evaluate --protocol NAME says what one of them needs",
             )
     served = [name for name in suite.protocols if any(name in some for some in fitting)]
@@ -108,17 +108,30 @@ def data_sets(data: Any) -> list[Any]:
     return found
 
 
-def why_not(name: str, data: Any, channels: int) -> str | None:
-    """What keeps a protocol from being asked of a data set; None: nothing."""
-    try:
-        if name in OWN_DATA:
-            OWN_DATA[name].opens(data, channels)
-            return None
-        train, _ = load_splits(data, channels=channels)
-    except FovealError as error:
-        return str(error)
-    if isinstance(train, MarkedSource) and name not in SEVERAL:
-        return f"{train.root} may hold several classes a picture"
+def reasons(names: Sequence[str], data: Any, channels: int) -> dict[str, str | None]:
+    """What keeps each protocol from being asked of a data set; None: nothing."""
+    found: dict[str, str | None] = {}
+    pictures: Any = None  # opened once for all that read them
+    for name in names:
+        try:
+            if name in OWN_DATA:
+                OWN_DATA[name].opens(data, channels)
+            elif pictures is None:
+                pictures = load_splits(data, channels=channels)[0]
+        except FovealError as error:
+            if name not in OWN_DATA:
+                pictures = error
+            found[name] = str(error)
+            continue
+        found[name] = None if name in OWN_DATA else _unfit(name, pictures)
+    return found
+
+
+def _unfit(name: str, pictures: Any) -> str | None:
+    if isinstance(pictures, FovealError):
+        return str(pictures)
+    if isinstance(pictures, MarkedSource) and name not in SEVERAL:
+        return f"{pictures.root} may hold several classes a picture"
     return None
 
 
