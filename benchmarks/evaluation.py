@@ -176,7 +176,9 @@ def page(run: Path, data: Path) -> Iterable[str]:
     yield (
         "Of a fine-tuned row *random init* is the same training from a random start (of RotNet's "
         "few labels, 20 a class, that of all layers) and the epochs are named: budgets are short. "
-        "*Beside*: raw pixels, or a prediction that looks at nothing. One run of one seed."
+        "*Beside*: raw pixels, or a prediction that looks at nothing. One run of one seed. "
+        "End points are cut to 128 directions; what else is not the default is in the script's "
+        "`STEPS`."
     )
     yield ""
     yield (
