@@ -53,7 +53,7 @@ class Step:
 STEPS = (
     Step(("knn", "linear", "ridge", "sgd", "mlp", "mlp_rotnet", "tencrop", "health")),
     Step(("svm", "retrieval", "episodes", "clusters")),
-    Step(("svm_lowshot",)),
+    Step(("svm_lowshot",), changes=("shots=32",)),
     Step(("svm", "linear"), "scenes"),
     Step(("segmentation", "depth", "normals"), "scenes", ("epochs=2",)),
     Step(("endpoints",), changes=("directions=128",)),

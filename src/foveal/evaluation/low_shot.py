@@ -63,7 +63,7 @@ def svm_lowshot(bench: Bench) -> list[Result]:
     splits = dict(zip(WHICH, (bench.trained, bench.untrained, bench.pixels), strict=True))
     marks = bench.marks(bench.test, bench.trained.test)
     positives_C = (bench.marks(bench.train, bench.trained.train) == 1).sum(0)
-    shots = [k for k in SHOTS if k <= positives_C.min()]
+    shots = [k for k in SHOTS if k <= min(positives_C.min(), bench.settings.shots)]
     if not shots:
         empty = (bench.train.classes or [])[int(positives_C.argmin())]
         raise FovealError(f"no training picture of {bench.train.root} counts as {empty}",

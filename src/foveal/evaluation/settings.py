@@ -37,4 +37,5 @@ class ProbeSettings(BaseModel):
         "linear", description="endpoints: what is fitted on each"
     )
     average: Average = Field("softmax", description="tencrop: what is averaged over the crops")
+    shots: int = Field(96, gt=0, description="svm_lowshot: the most positives a class")
     ends: str | None = Field(None, description="endpoints: some of them, e.g. stage2+stage3")
