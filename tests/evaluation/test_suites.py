@@ -78,6 +78,15 @@ def test_a_network_the_suites_kernels_are_not_for_is_pooled_by_the_plain_rule(
         foveal.evaluate(_encoder(), _data(tmp_path), changes=["pool=goyal"], **run)
 
 
+def test_a_wrong_setting_is_found_before_anything_runs(tmp_path, voc, monkeypatch):  # noqa: F811
+    monkeypatch.setitem(SUITES, "two", Suite(("knn", "detection")))
+    console = Console(file=io.StringIO(), width=200)
+    run = {"suite": "two", "console": console, "quiet": False}
+    with pytest.raises(FovealError, match="cells"):
+        foveal.evaluate(_encoder(), [_data(tmp_path), voc], changes=["cells=0.5"], **run)
+    assert "measuring" not in console.file.getvalue()
+
+
 def test_a_doom_world_is_not_taken_for_classes(tmp_path):
     for name in ("objects", "scenes"):
         (tmp_path / name).mkdir()

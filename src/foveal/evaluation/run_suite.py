@@ -13,7 +13,7 @@ from foveal.engine.screen import ProgressScreen
 from foveal.errors import FovealError
 from foveal.evaluation.changes import KEYS, changes_of
 from foveal.evaluation.endpoints import misfit
-from foveal.evaluation.own_data import OWN_DATA
+from foveal.evaluation.own_data import OWN_DATA, own_settings
 from foveal.evaluation.protocols import SEVERAL
 from foveal.evaluation.result import Result
 from foveal.evaluation.run import WORLD, encoder_of, evaluate
@@ -70,6 +70,9 @@ def evaluate_suite(
                 screen.say(f"left out: {name} ({missing[name]})")
         preset = _preset(suite, served, encoder, changes or {}, screen)
     own = changes_of(served, {**preset, **(changes or {})})
+    for name in served:
+        if name in OWN_DATA:
+            own_settings(name, own[name])  # before the first data set has run for an hour
     results = []
     for each, names in zip(sets, fitting, strict=True):
         given = {key: value for name in names for key, value in own[name].items()}
