@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,8 +82,7 @@ def learning_rate(
     schedule: Schedule, peak: float, step: int, steps: int, steps_per_epoch: float
 ) -> float:
     """The main learning rate at a step."""
-    # Whole steps, as SimCLR counts: 3127 of 10 epochs of ImageNet at 4096.
-    warmup = math.floor(round(schedule.warmup * steps_per_epoch, 9))
+    warmup = round(schedule.warmup * steps_per_epoch)
     if schedule.name == "cosine":
         return warmup_cosine(
             step, steps, peak=peak, warmup=min(warmup, steps), final=peak * schedule.final
