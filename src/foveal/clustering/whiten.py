@@ -15,6 +15,7 @@ from foveal.core import ranks
 from foveal.core.rows import Rows, as_tensor, whole
 
 _FLAT = 1e-9  # of the largest eigenvalue: a direction in which nothing varies
+_ROUNDING = 1e-12  # what is left of such a direction of float32; raised to a floor it would count
 
 
 def pca_whiten(
@@ -34,8 +35,8 @@ def pca_whiten(
         x_ND: Features, [N, D].
         dims: Directions kept; None: all.
         power: Of the eigenvalues; -0.5 whitens.
-        floor: Eigenvalues below this share of the largest are raised to it (DeeperCluster: 1e-5);
-            None: directions in which nothing varies are dropped.
+        floor: Eigenvalues below this share of the largest are raised to it (DeeperCluster: 1e-5).
+            Directions that hold nothing but rounding are dropped.
         device: Where products are computed.
 
     Returns:
@@ -62,8 +63,7 @@ def pca_whiten(
     if values.max() < 1e-30:
         raise ValueError("all features are the same: there is nothing to cluster")
     order = np.argsort(values)[::-1][:dims]
-    if floor is None:
-        order = order[values[order] > _FLAT * values.max()]
+    order = order[values[order] > (_FLAT if floor is None else _ROUNDING) * values.max()]
     scale = np.maximum(values[order], (floor or 0.0) * values.max()) ** power
     projection_DP = torch.from_numpy(vectors[:, order] * scale).to(device)
     if rows.shared:  # machines may differ in the last bit
