@@ -141,14 +141,11 @@ def read_state(init: str | Path) -> dict[str, Tensor]:
     Raises:
         FovealError: See ``load_weights``.
     """
-    text = str(init)
-    if text.startswith("timm/"):
+    if name := _timm_name(init):
         from foveal.backbones.timm_bridge import pretrained_state
 
-        return pretrained_state(text.removeprefix("timm/"))
-    path = Path(init)
-    if path.is_dir():
-        path = weights_file(path)
+        return pretrained_state(name)
+    path = weights_file(init)
     if not path.is_file():
         raise FovealError(
             f"there are no weights at {path}",
@@ -164,12 +161,21 @@ def read_state(init: str | Path) -> dict[str, Tensor]:
     return _tensors(_unpickle(path), path)
 
 
-def weights_file(folder: Path) -> Path:
-    """The weights in a run folder or an exported folder.
+def _timm_name(init: str | Path) -> str:
+    """NAME of ``timm/NAME``; empty: it is a path."""
+    text = str(init)
+    return text.removeprefix("timm/") if text.startswith("timm/") else ""
+
+
+def weights_file(path: str | Path) -> Path:
+    """The weights in a run folder or an exported folder; any other path is taken as it is.
 
     Raises:
-        FovealError: There are none, or the run has not finished.
+        FovealError: A folder without any, or of a run that has not finished.
     """
+    folder = Path(path)
+    if not folder.is_dir():
+        return folder
     for name in ("backbone.safetensors", "model.safetensors"):
         if (folder / name).is_file():
             return folder / name
@@ -206,14 +212,11 @@ def normalisation_of(init: str | Path) -> tuple[tuple[float, ...], tuple[float, 
     Args:
         init: See ``load_weights``.
     """
-    text = str(init)
-    if text.startswith("timm/"):
+    if name := _timm_name(init):
         from foveal.backbones.timm_bridge import pretrained_normalisation
 
-        return pretrained_normalisation(text.removeprefix("timm/"))
-    path = Path(init)
-    if path.is_dir():
-        path = weights_file(path)
+        return pretrained_normalisation(name)
+    path = weights_file(init)
     if path.suffix != ".safetensors" or not path.is_file():
         return None
     about = read_description(path)

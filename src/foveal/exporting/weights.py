@@ -56,7 +56,7 @@ def load_encoder(path: str | Path) -> Encoder:
     Raises:
         FovealError: Nothing there, an unfinished run, a damaged file or a foreign one.
     """
-    path = _file(path)
+    path = weights_file(path)
     header = read_header(path)
     try:
         encoder = Encoder.from_description(header["encoder"])
@@ -88,7 +88,7 @@ def load_classifier(run: str | Path) -> Classifier:
 
 def read_about(path: str | Path) -> dict[str, Any]:
     """What the writer of an encoder's file said of it."""
-    about: dict[str, Any] = read_header(_file(path)).get("about", {})
+    about: dict[str, Any] = read_header(weights_file(path)).get("about", {})
     return about
 
 
@@ -112,8 +112,3 @@ def read_header(path: Path) -> dict[str, Any]:
             hint="pip install --upgrade foveal",
         )
     return header
-
-
-def _file(path: str | Path) -> Path:
-    path = Path(path)
-    return weights_file(path) if path.is_dir() else path
