@@ -138,7 +138,13 @@ class Adapt(_Frozen):
         None, description="of pixels in [0, 1] by channel, as the weights know them; None: what "
         "their file says, else that of the pictures",
     )  # fmt: skip
-    std: tuple[float, ...] | None = Field(None, description="their spread")
+    std: tuple[float, ...] | None = Field(None, description="their spread; with mean or not at all")
+
+    @model_validator(mode="after")
+    def _mean_and_std(self) -> Adapt:
+        if len(self.mean or ()) != len(self.std or ()) or min(self.std or (1.0,)) <= 0:
+            raise ValueError("adapt.mean and adapt.std: a number each for every channel, std > 0")
+        return self
 
 
 class Machine(_Frozen):

@@ -196,6 +196,16 @@ def test_who_says_how_pictures_were_normalised(first, tmp_path):
     assert found == silent and "does not say" in why[0]
     own = override(given, {"adapt": {"mean": [0.5] * 3, "std": [0.5] * 3}})
     assert normalised_as_before(own, 3) == (own, [])
+    with pytest.raises(FovealError, match="a number each for every channel"):
+        override(given, {"adapt": {"mean": [0.5] * 3}})
+
+
+def test_numbers_for_other_channels_are_refused(pictures, first, tmp_path):
+    two = {"mean": [0.5] * 2, "std": [0.5] * 2}
+    wrong = recipe("rotation", init=str(first), adapt=two)
+    with pytest.raises(FovealError, match="of 2 channels, and the pictures have 3"):
+        foveal.pretrain(pictures, tmp_path / "run", recipe=wrong, quiet=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_rates_by_depth():

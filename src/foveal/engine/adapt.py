@@ -39,7 +39,7 @@ def normalised_as_before(recipe: Recipe, channels: int) -> tuple[Recipe, list[st
         recipe: Nothing is changed where it does not adapt or names them itself.
         channels: Of the pictures; of others the weights know nothing.
     """
-    if recipe.adapt is None or recipe.init is None or recipe.adapt.mean or recipe.adapt.std:
+    if recipe.adapt is None or recipe.init is None or recipe.adapt.mean:
         return recipe, []
     known = normalisation_of(recipe.init)
     if known is None or len(known[0]) != channels:

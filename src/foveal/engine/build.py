@@ -127,8 +127,13 @@ def data_info(
     mean = tuple(scan.mean)
     # A channel without any variation would be divided by zero: at least a quarter of a level.
     std = tuple(max(s, 0.255 / (2**source.bits - 1)) for s in scan.std)
-    if recipe.adapt is not None:
-        mean, std = recipe.adapt.mean or mean, recipe.adapt.std or std
+    if recipe.adapt is not None and recipe.adapt.mean and recipe.adapt.std:
+        mean, std = recipe.adapt.mean, recipe.adapt.std
+        if len(mean) != source.channels:
+            raise FovealError(
+                f"adapt.mean is of {len(mean)} channels, and the pictures have {source.channels}",
+                hint="as many numbers in adapt.mean and adapt.std",
+            )
     positives = None
     if hierarchy is not None:
         found = read_hierarchy(hierarchy, source.classes or [], recipe.labels.hierarchy or "")
