@@ -42,8 +42,9 @@ def open_corrupted(data: Any, clean: Source) -> dict[str, list[FileSource]]:
             other pictures; names the folder or picture.
     """
     root = Path(str(data)).expanduser() / "corrupted"
-    if not isinstance(clean, FileSource) or not root.is_dir():
-        raise FovealError(f"{data} has no corrupted/", hint=LAYOUT)
+    check_corrupted(data)
+    if not isinstance(clean, FileSource):
+        raise FovealError(f"the clean pictures of {data} are no files", hint=LAYOUT)
     found: dict[str, list[FileSource]] = {}
     for kind in sorted(p for p in root.iterdir() if p.is_dir()):
         levels = sorted(p for p in kind.iterdir() if p.is_dir())

@@ -201,7 +201,7 @@ class Bench:
         return {
             "model": self.model,
             # Those of the run, whichever of its layers is looked at.
-            "weights": weights_digest(e, without="projection."),
+            "weights": weights_digest(e, without=("projection.",)),
             "layer": "pooled" if e.projection is None else "embedding",
             "pooling": "the network's own",
             "dim": e.dim,

@@ -92,8 +92,8 @@ def digest_of(value: Mapping[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def weights_digest(network: nn.Module, *, without: str = "-") -> str:
-    """A hash of every parameter and buffer, with its name, but those named ``without...``."""
+def weights_digest(network: nn.Module, *, without: tuple[str, ...] = ()) -> str:
+    """A hash of every parameter and buffer, with its name, but those that begin so."""
     digest = hashlib.blake2b(digest_size=16)
     for name, value in [*network.named_parameters(), *network.named_buffers()]:
         if name.startswith(without):

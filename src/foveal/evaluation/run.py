@@ -97,10 +97,15 @@ def evaluate(
         check_reads_pooled(names)
     init_seed = _init_seed(run_or_file, seed)
     model = "encoder" if isinstance(run_or_file, Encoder) else str(run_or_file)
+    say = ProgressScreen(console, quiet=quiet).say
     results: list[Result] = []
     with store_of(folder) as store:
         if steps:
-            _check_single(data)
+            if len(parts := world_parts(data)) > 1:
+                raise FovealError(
+                    f"{data} holds several data sets",
+                    hint=f"--data {parts[0]}; or --suite doom for all of them",
+                )
             train, test = load_splits(data, seed=seed, channels=encoder.channels)
             bench = Bench(
                 encoder, train, test, store, seed=seed, init_seed=init_seed, k=k, select=select,
@@ -111,8 +116,7 @@ def evaluate(
                 check_fits(name, bench)
         for i, name in enumerate(names, 1):
             if len(names) > 1:
-                with ProgressScreen(console, quiet=quiet) as screen:
-                    screen.say(f"measuring {name} ({i} of {len(names)})")
+                say(f"measuring {name} ({i} of {len(names)})")
             if name in settings:
                 asked = Asked(encoder, data, store, seed, init_seed, model, console, quiet)
                 found = OWN_DATA[name].run(asked, settings[name])
@@ -134,16 +138,14 @@ def encoder_of(run_or_file: str | Path | Encoder, layer: str = "pooled") -> Enco
     return on_accelerator(at_layer(load_encoder(run_or_file), run_or_file, layer))
 
 
-def _check_single(data: Any) -> None:
-    """Raises for a Doom world: its parts would be taken for classes."""
-    if not isinstance(data, str | Path):
-        return
-    parts = [f"{data}/{name}" for name in WORLD if (Path(data) / name / "META.json").is_file()]
-    if parts and not (Path(data) / "train").is_dir():
-        raise FovealError(
-            f"{data} holds several data sets",
-            hint=f"--data {parts[0]}; or --suite doom for all of them",
-        )
+def world_parts(data: Any) -> list[str]:
+    """The labelled sets in the folder of a Doom world, which would be taken for classes."""
+    if not isinstance(data, str | Path) or (Path(data).expanduser() / "train").is_dir():
+        return []
+    parts = [Path(data).expanduser() / name for name in WORLD]
+    # A class may be called so, too; it holds pictures.
+    marks = ("META.json", "train", "ImageSets")
+    return [str(part) for part in parts if any((part / mark).exists() for mark in marks)]
 
 
 def _init_seed(run_or_file: str | Path | Encoder, seed: int) -> int:

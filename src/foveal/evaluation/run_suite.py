@@ -16,7 +16,7 @@ from foveal.evaluation.endpoints import misfit
 from foveal.evaluation.own_data import OWN_DATA, own_settings
 from foveal.evaluation.protocols import SEVERAL
 from foveal.evaluation.result import Result
-from foveal.evaluation.run import WORLD, encoder_of, evaluate
+from foveal.evaluation.run import encoder_of, evaluate, world_parts
 from foveal.evaluation.suites import Suite
 
 if TYPE_CHECKING:
@@ -102,41 +102,30 @@ def _preset(
 def data_sets(data: Any) -> list[Any]:
     """The data sets that are meant: several in a list, a Doom world's parts, or one."""
     several = isinstance(data, Sequence) and not isinstance(data, str | bytes)
-    found: list[Any] = []
-    for each in data if several else [data]:
-        parts = [Path(each).expanduser() / name for name in WORLD] if _is_path(each) else []
-        parts = [part for part in parts if part.is_dir()]
-        own = _is_path(each) and (Path(each).expanduser() / "train").is_dir()
-        found += [str(part) for part in parts] if parts and not own else [each]
-    return found
+    return [part for each in (data if several else [data]) for part in world_parts(each) or [each]]
 
 
 def reasons(names: Sequence[str], data: Any, channels: int) -> dict[str, str | None]:
     """What keeps each protocol from being asked of a data set; None: nothing."""
     found: dict[str, str | None] = {}
-    pictures: Any = None  # opened once for all that read them
-    for name in names:
+    for name in (name for name in names if name in OWN_DATA):
         try:
-            if name in OWN_DATA:
-                OWN_DATA[name].opens(data, channels)
-            elif pictures is None:
-                pictures = load_splits(data, channels=channels)[0]
+            OWN_DATA[name].opens(data, channels)
+            found[name] = None
         except FovealError as error:
-            if name not in OWN_DATA:
-                pictures = error
             found[name] = str(error)
-            continue
-        found[name] = None if name in OWN_DATA else _unfit(name, pictures)
-    return found
+    others = [name for name in names if name not in OWN_DATA]
+    if others:
+        found |= _of_pictures(others, data, channels)
+    return {name: found[name] for name in names}
 
 
-def _unfit(name: str, pictures: Any) -> str | None:
-    if isinstance(pictures, FovealError):
-        return str(pictures)
-    if isinstance(pictures, MarkedSource) and name not in SEVERAL:
-        return f"{pictures.root} may hold several classes a picture"
-    return None
-
-
-def _is_path(data: Any) -> bool:
-    return isinstance(data, str | Path)
+def _of_pictures(names: Sequence[str], data: Any, channels: int) -> dict[str, str | None]:
+    """Of protocols that read one split of pictures, which is opened once."""
+    try:
+        train, _ = load_splits(data, channels=channels)
+    except FovealError as error:
+        return dict.fromkeys(names, str(error))
+    marked = isinstance(train, MarkedSource)
+    why = f"{train.root} may hold several classes a picture"
+    return {name: why if marked and name not in SEVERAL else None for name in names}

@@ -28,8 +28,9 @@ def export_onnx(
     Raises:
         FovealError: The packages are missing, or the network cannot be traced.
     """
-    for name in ("onnx", "onnxscript", "onnxruntime"):
-        onnxruntime = package(name, extra="onnx", why=f"ONNX needs {name}")
+    for name in ("onnx", "onnxscript"):
+        package(name, extra="onnx", why=f"ONNX needs {name}")
+    onnxruntime = package("onnxruntime", extra="onnx", why="ONNX needs onnxruntime")
     file = folder / "encoder.onnx"
     free = {0: "batch", 2: "height", 3: "width"}
     # Of sizes the network was not traced with; larger, so that every stage keeps a pixel.
