@@ -45,6 +45,16 @@ def test_whitening_keeps_only_directions_in_which_something_varies():
 POINTS = np.array([(0, 0), (0, 1), (1, 0), (5, 5), (5, 6), (9, 0)], np.float32)
 
 
+def test_a_floor_does_not_raise_rounding():
+    """24 rows of 40 features on 5 directions: what float32 leaves of the others decides nothing."""
+    generator = np.random.default_rng(0)
+    x = (generator.normal(size=(24, 5)) @ generator.normal(size=(5, 40))).astype(np.float32)
+    white = pca_whiten(x, floor=1e-5).x
+    assert white.shape == (24, 5)
+    again = pca_whiten(x * np.float32(1 + 2**-20), floor=1e-5).x  # other last bits
+    assert np.abs(white @ white.T - again @ again.T).max() < 1e-4
+
+
 def test_kmeans_golden():
     start = np.array([(0, 0), (5, 5)], np.float32)
     first = kmeans(POINTS, 2, iterations=0, start=start)

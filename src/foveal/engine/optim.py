@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,7 +83,8 @@ def learning_rate(
     schedule: Schedule, peak: float, step: int, steps: int, steps_per_epoch: float
 ) -> float:
     """The main learning rate at a step."""
-    warmup = round(schedule.warmup * steps_per_epoch)
+    # Whole steps, as SimCLR counts: 3127 of 10 epochs of ImageNet at 4096.
+    warmup = math.floor(round(schedule.warmup * steps_per_epoch, 9))
     if schedule.name == "cosine":
         return warmup_cosine(
             step, steps, peak=peak, warmup=min(warmup, steps), final=peak * schedule.final
