@@ -144,8 +144,7 @@ class Encoder(nn.Module):
 
     def describe(self) -> dict[str, Any]:
         """Plain values from which ``from_description`` builds the same network, weights apart."""
-        layer = self.projection
-        return {
+        about: dict[str, Any] = {
             "channels": self.channels,
             "size": self.size,
             "fraction": self.fraction,
@@ -154,13 +153,11 @@ class Encoder(nn.Module):
             "join": self.join,
             "trunks": [trunk.spec for trunk in self._backbones()],
             "inputs": [[describe_input(layer) for layer in layers] for layers in self._layers()],
-            # Said only where there is one, so that older files describe the same network.
-            **(
-                {}
-                if layer is None
-                else {"projection": [layer.out_features, layer.bias is not None]}
-            ),
         }
+        # Said only where there is one, so that older files describe the same network.
+        if (layer := self.projection) is not None:
+            about["projection"] = [layer.out_features, layer.bias is not None]
+        return about
 
     @classmethod
     def from_description(cls, about: dict[str, Any]) -> Encoder:
