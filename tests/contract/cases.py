@@ -14,6 +14,9 @@ from foveal.recipes import get_recipe
 PICTURES = 24
 # A combination whose parts have an average, pseudo-labels, groups and a refresh.
 COMBINATION = "byol+deepcluster"
+# A count within rounding of its ReLU's corner has a gradient on one rank and none on another; of
+# 1,000 counts a picture, one often is.
+OPTIONS = {"foveal.methods.counting:Counting": {"counts": 16}}
 NAMES = [*list_methods(), *UNLISTED, COMBINATION, *(f"toys:{toy.__name__}" for toy in TOYS)]
 
 
@@ -28,7 +31,7 @@ def tiny_recipe(name: str, **changes) -> Recipe:
             options["sizes"] = {}
     else:
         base = Recipe(method=name, epochs=1)
-        options = resized_options(name, {}, SIZE) if name in UNLISTED else {}
+        options = resized_options(name, OPTIONS.get(name, {}), SIZE) if name in UNLISTED else {}
     # Averages, since the gradient of a maximum jumps where two positions are within rounding of
     # each other, and ranks round differently. Pooling is within a picture: ranks have no part.
     network = (

@@ -254,7 +254,7 @@ def test_two_runs_stand_in_one_table_for_every_map(runs):
         assert words in text
     assert "training pictures" not in text
     page = write_report(runs[0][0]).read_text()
-    assert "(SIFT)" in page and "map_raw@stage3" in page
+    assert "<small>SIFT</small>" in page and "map_raw@stage3" in page
 
 
 def test_what_was_measured_is_read_again(oxford, runs, monkeypatch):
