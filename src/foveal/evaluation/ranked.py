@@ -92,7 +92,7 @@ def answers(
 
     shaped_by = {
         "probe": name,
-        "version": 3,
+        "version": 4,
         "train": split.train.key,
         "test": split.test.key,
         "seed": bench.seed,
