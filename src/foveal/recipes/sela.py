@@ -25,19 +25,25 @@ def small() -> Recipe:
 
 
 def doom() -> Recipe:
-    """Doom objects.
+    """Doom objects: many labels, about a dozen pictures each, in small batches.
 
     Command: foveal pretrain doom/objects/train --out runs/sela --recipe sela/doom
-    Minutes: not timed
-    Machine: not run
-    Expected: unproven; batches of 256 came to kNN 16.1 %, +1.5 over random initialisation
+    Minutes: 13 on one core that other work shared
+    Machine: one shared x86-64 core, torch 2.14.1, 2026-12-01
+    Expected: kNN 20.5 %, 5.9 points over random initialisation (seed 0, 48,832 pictures)
     """
     recipe = small()
     view = sela_view(VIEW).model_copy(
         update={"crop": Crop(scale=(0.2, 1.0)), "jitter": DOOM_JITTER, "grey": 0.0}
     )
-    options = {**recipe.options, "view": view.model_dump(mode="json"), "updates": 8}
-    return recipe.model_copy(update={"options": options, "batch": 64, "epochs": 8.0})
+    options = {
+        **recipe.options,
+        "view": view.model_dump(mode="json"),
+        "heads": 2, "labels": 1000, "updates": 8, "tolerance": 0.1,
+    }  # fmt: skip
+    slower = recipe.optimiser.model_copy(update={"lr": 1e-3})
+    changes = {"options": options, "batch": 64, "epochs": 4.0, "optimiser": slower}
+    return recipe.model_copy(update=changes)
 
 
 def imagenet() -> Recipe:
