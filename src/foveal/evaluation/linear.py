@@ -33,10 +33,10 @@ def linear(problem: Problem) -> tuple[Tensor, dict[str, Any]]:
     Where a picture may hold several classes it is one sigmoid a class, all with one l2. What is
     best is said by the problem's metric.
 
-    The sweep starts at the largest l2, every fit where the two before it lead. It ends where the held-out
-    figure has stayed below its best for a decade and a half of l2, or has not passed it for three
-    decades, counted from where the data outweigh the penalty (l2 < N / C): the fits below take
-    longest and are the least regularised.
+    The sweep starts at the largest l2, every fit where the two before it lead. It ends where the
+    held-out figure has stayed below its best for a decade and a half of l2, or has not passed it
+    for three decades, counted from where the data outweigh the penalty (l2 < N / C): the fits below
+    take longest and are the least regularised.
     Above 2^28 training values only every fourth l2 is tried. The configuration says which values
     were tried.
     """
