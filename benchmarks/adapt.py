@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 import foveal
+from _whole import pretrain
 from foveal.core.files import read_json
 from foveal.engine.runfolder import RunFolder
 
@@ -51,7 +52,7 @@ def main() -> None:
     print(f"| as it is | | | | {held_out(asked.run, pictures)} |", flush=True)
     for i, (name, changes) in enumerate(runs.items()):
         run = asked.out / f"run-{i}"
-        foveal.pretrain(
+        pretrain(
             pictures / "train", run, recipe=RECIPE, epochs=asked.epochs, init=str(asked.run),
             changes={**looks, **changes},
         )  # fmt: skip

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 import foveal
+from _whole import pretrain
 from foveal.data.splits import load_splits
 from foveal.engine.runfolder import environment
 from foveal.evaluation.bench import Bench
@@ -99,7 +100,7 @@ def measured(recipe: Recipe, seed: int, objects: Path, run: Path) -> dict[str, n
     """Which test pictures each probe gets right, of the run and of its random initialisation."""
     kept = run / "hits.npz"
     if not kept.is_file():
-        foveal.pretrain(objects / "train", run, recipe=recipe, changes={"seed": seed})
+        pretrain(objects / "train", run, recipe=recipe, changes={"seed": seed})
         encoder, (train, test) = encoder_of(run), load_splits(objects, seed=0, channels=3)
         # One store for all runs, which share the features of random initialisation.
         bench = Bench(encoder, train, test, Store(run.parent / "features"), init_seed=seed)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import foveal
+from _whole import pretrain
 from foveal.benchmarks.released import golden_files
 from foveal.engine.runfolder import RunFolder
 from foveal.exporting.formats import results_of
@@ -68,7 +69,7 @@ def main() -> None:
 def prove(method: str, seed: int, objects: Path, out: Path) -> dict[str, Any]:
     """Trains one small recipe (or continues it) and measures it."""
     pile = masks(objects.parent) if get_method(method).needs_masks else objects / "train"
-    foveal.pretrain(pile, out, recipe=f"{method}/doom", changes={"seed": seed})
+    pretrain(pile, out, recipe=f"{method}/doom", changes={"seed": seed})
     found = foveal.evaluate(out, objects, protocols=["knn", "linear"], seed=seed)
     return row(method, seed, out, [r.to_json() for r in found])
 

@@ -27,6 +27,7 @@ import torch
 from numpy.typing import NDArray
 
 import foveal
+from _whole import pretrain
 from foveal.data.labels import draw_few
 from foveal.data.sources import Source, Subset
 from foveal.data.splits import load_splits
@@ -119,7 +120,7 @@ def trained(arm: Arm, seed: int, pile: Source, runs: Path, before: Arm | None = 
     run = runs / f"{arm[0]}-decay{arm[1]:g}-epochs{arm[2]:g}-{seed}"
     if not RunFolder(run).finished:
         start = None if before is None else trained(before, seed, pile, runs)
-        foveal.pretrain(pile, run, recipe=recipe(arm, seed, start))
+        pretrain(pile, run, recipe=recipe(arm, seed, start))
     return run
 
 
