@@ -99,6 +99,13 @@ def test_the_plan_knows_how_long_it_takes(tmp_path):
     assert "6 runs, 6 not done: about 0.8 minutes" in shown and "rotation_n400_s1" in shown
 
 
+def test_a_signal_during_a_trial_ends_the_plan(tmp_path):
+    fakes = Fakes(stop_at=1)
+    with pytest.raises(KeyboardInterrupt):
+        _runner(tmp_path / "s", fakes, widths=[0.5, 1.0]).plan(trial=True)
+    assert len(fakes.trained) == 1
+
+
 def test_what_is_shown_is_what_was_found(tmp_path):
     study = _runner(tmp_path / "s", Fakes(), widths=[0.5, 1.0]).run()
     shown = _text(render(study))

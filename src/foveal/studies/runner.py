@@ -232,6 +232,8 @@ class Runner:
             except FovealError as error:
                 self.say(f"{cell.name} cannot be run: {error.message}")
                 return None
+        if outcome and not outcome.finished:
+            raise KeyboardInterrupt  # the signal was for the command, not for this trial alone
         return outcome.seconds / max(1, outcome.seen) if outcome else None
 
     def _seen(self, cell: Cell) -> float:
