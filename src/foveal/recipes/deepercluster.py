@@ -18,17 +18,18 @@ def small() -> Recipe:
 
 
 def doom() -> Recipe:
-    """Doom objects, with the light jitter of deepcluster/doom.
+    """Doom objects as deepercluster/small, two coarse clusters, every picture at all four turns.
 
     Command: foveal pretrain doom/objects/train --out runs/deepercluster --recipe deepercluster/doom
-    Minutes: 38 on one core that other work shared
-    Machine: one x86-64 core, torch 2.14.1, 2026-11-25
-    Expected: kNN 18.9 %, +4.4 over random initialisation; unproven: 5 points are asked
+    Minutes: 18 on one core that other work shared
+    Machine: one shared x86-64 core, torch 2.14.1, 2026-12-01
+    Expected: kNN 21.3 %, 6.8 points over random initialisation (seed 0, 36,608 pictures)
     """
     recipe = deepcluster.doom()
-    # One angle a picture and step, where rotation has all four: more epochs for the same lesson.
-    options = {**recipe.options, "every": 6.0}
-    return recipe.model_copy(update={"method": "deepercluster", "options": options, "epochs": 24.0})
+    options = {**recipe.options, "all_turns": True, "coarse": 2, "every": 1.5}
+    sooner = recipe.schedule.model_copy(update={"warmup": 0.3})
+    changes = {"options": options, "epochs": 3.0, "schedule": sooner}
+    return recipe.model_copy(update={"method": "deepercluster", **changes})
 
 
 def imagenet() -> Recipe:
