@@ -325,6 +325,19 @@ def test_top5_where_there_are_classes_enough(tmp_path):
     assert top5.value >= top1.value
 
 
+def test_health_figures_of_two_data_sets_are_told_apart():
+    results = [
+        Result("health", "rankme", value, None, 9, {}, {"data": {"test": {"name": name}}})
+        for name, value in (("doom/objects/test", 41.2), ("doom/scenes/val", 57.25))
+    ]
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(table(results))
+    lines = console.export_text().splitlines()
+    for figure, name in (("41.200", "(doom/objects/test)"), ("57.250", "(doom/scenes/val)")):
+        at = next(i for i, line in enumerate(lines) if figure in line)
+        assert lines[at + 1].strip() == name
+
+
 def test_the_table_shows_every_number_beside_its_baselines():
     base = {"value": 0.112, "interval": [0.1, 0.123], "difference": 0.2,
             "difference_interval": [0.18, 0.22]}  # fmt: skip

@@ -132,7 +132,7 @@ def metric_words(metric: str) -> str:
 def table(results: Sequence[Result]) -> RenderableType:
     """Trained, random initialisation and raw pixels side by side; health figures below.
 
-    One table for every kind of baseline and every test part.
+    One table for every kind of baseline and every test part; its name below where there are more.
     """
     figures = [r for r in results if not r.baselines]
     sets = {_test_part(r): r for r in reversed(results)}
@@ -141,8 +141,10 @@ def table(results: Sequence[Result]) -> RenderableType:
         some = [r for r in results if r.baselines and _kind(r) == kind]
         name = _test_part(some[0]) if len(sets) > 1 else ""
         parts += [*([Text("")] if parts else []), _accuracy_table(some), _notes(some, name)]
-    if figures:
-        parts += [Text(""), _health_table(figures)]
+    for name in dict.fromkeys(_test_part(r) for r in figures):
+        parts += [Text(""), _health_table([r for r in figures if _test_part(r) == name])]
+        if len(sets) > 1:
+            parts.append(Text(f"({name})", style="dim"))
     for r in sets.values():
         unreadable = _unreadable(r)
         if unreadable:

@@ -97,7 +97,8 @@ def _results(folder: RunFolder) -> str:
             health.append(
                 f'<tr><td>{escape(r["metric"])}</td><td class="n best">{r["value"]:.3f}</td>'
                 f'<td class="n">{"-" if start is None else f"{start:.3f}"}</td>'
-                f'<td class="note">{escape(str(about.get("meaning", "")))}</td></tr>'
+                f'<td class="note">{escape(str(about.get("meaning", "")))}</td>'
+                f'<td class="note">{escape(_data_name(r))}</td></tr>'
             )
             continue
         unit = r["configuration"].get("unit", "share")
@@ -133,7 +134,7 @@ def _results(folder: RunFolder) -> str:
     if health:
         text += (
             '<h2>Health of the features (no labels)</h2><table><tr><th></th><th class="n">trained'
-            f'</th><th class="n">random init</th><th></th></tr>{"".join(health)}</table>'
+            f'</th><th class="n">random init</th><th></th><th>of</th></tr>{"".join(health)}</table>'
         )
     return text
 
