@@ -2,8 +2,12 @@
 
 import importlib
 import inspect
+import os
 import pkgutil
+import subprocess
+import sys
 
+import pytest
 import typer
 from typer.main import get_command
 
@@ -83,3 +87,16 @@ def test_the_shell_and_python_have_the_same_verbs():
         "study",
     ):
         assert inspect.isfunction(getattr(foveal, verb)), verb
+
+
+@pytest.mark.parametrize(
+    ("own", "kept"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "active"}, "active")]
+)
+def test_threads_wait_asleep_unless_the_user_says_otherwise(own, kept):
+    shown = "import sys, os, foveal; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    clean = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    found = subprocess.run(
+        [sys.executable, "-c", shown], env=clean | own, capture_output=True, text=True, check=True
+    )
+    # Set before torch is loaded: later it is not read.
+    assert found.stdout.split() == [kept, "False"]

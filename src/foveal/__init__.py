@@ -18,7 +18,12 @@ Everything is imported when it is first used: ``import foveal`` costs nothing.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# Torch's threads wait for the slowest of them, by default spinning: beside one other busy process a
+# run took eight times as long (docs/performance.md). Read when torch is loaded; yours stays.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 
