@@ -18,7 +18,7 @@ def small() -> Recipe:
 
 
 def doom() -> Recipe:
-    """Doom objects as deepercluster/small, two coarse clusters, every picture at all four turns.
+    """Doom objects as deepcluster/doom, two coarse clusters, every picture at all four turns.
 
     Command: foveal pretrain doom/objects/train --out runs/deepercluster --recipe deepercluster/doom
     Minutes: 18 on one core that other work shared
