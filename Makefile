@@ -26,6 +26,7 @@ lint: setup
 	$(BIN)/mypy
 
 # Files of tests side by side, one thread each: faster than one test on all cores. The longest first.
+# Threads wait asleep, as after `import foveal`: tests load torch first, which reads it only then.
 test: lint
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/proofs tests -m 'not proof and not soak' \
 		-n auto --dist loadfile --no-loadscope-reorder
