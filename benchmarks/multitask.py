@@ -1,6 +1,6 @@
 """A combination beside each of its parts, apples to apples: rotation+jigsaw+colorization.
 
-    python benchmarks/multitask.py [--parts A,B,...] [--updates U] [--seeds N]
+    python benchmarks/multitask.py [--parts A,B,...] [--updates U] [--seeds N] [--width W]
                                    [--data FOLDER] [--runs FOLDER]
 
 Two controls, since "joint beats single" may mean either. With U updates of a part alone:
@@ -9,10 +9,11 @@ Two controls, since "joint beats single" may mean either. With U updates of a pa
 * equal total updates: the combination has U updates in all, U / n of every part.
 
 Every update of every run is of ``--batch`` pictures, under one optimiser and one schedule, on the
-network of the small recipes. Measured on Doom objects with the view of each recipe: kNN (k = 20)
-and a linear probe. Differences are paired over test pictures, averaged over seeds, with 95 %
-bootstrap intervals over test pictures; the spread over seeds stands beside them. Runs continue
-where they stopped; the table is written anew after every run, so it can be looked at any time.
+network of the small recipes, ``--width`` times as wide. Measured on Doom objects with the view of
+each recipe: kNN (k = 20) and a linear probe. Differences are paired over test pictures, averaged
+over seeds, with 95 % bootstrap intervals over test pictures; the spread over seeds stands beside
+them. Runs continue where they stopped; the table is written anew after every run, so it can be
+looked at any time.
 """
 
 from __future__ import annotations
@@ -52,12 +53,14 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=1200, help="U")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--width", type=float, default=1.0, help="of the network")
     parser.add_argument("--data", type=Path, default=ROOT / "data" / "doom")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "multitask")
     arguments = parser.parse_args()
     foveal.make_doom(arguments.data, what=("objects",), progress=print)
     objects = arguments.data / "objects"
-    arms = recipes(arguments.parts.split(","), arguments.updates, arguments.batch, objects)
+    parts = arguments.parts.split(",")
+    arms = recipes(parts, arguments.updates, arguments.batch, arguments.width, objects)
     hits: dict[str, dict[int, dict[str, np.ndarray]]] = {arm: {} for arm in arms}
     # Seed by seed, so that a table can be made after the first.
     for seed, (arm, recipe) in itertools.product(range(arguments.seeds), arms.items()):
@@ -69,7 +72,9 @@ def main() -> None:
     print(table(hits, arguments))
 
 
-def recipes(parts: list[str], updates: int, batch: int, objects: Path) -> dict[str, Recipe]:
+def recipes(
+    parts: list[str], updates: int, batch: int, width: float, objects: Path
+) -> dict[str, Recipe]:
     """The recipe of every arm of the comparison."""
     pictures = len(load_splits(objects, seed=0, channels=3)[0])
     small = [get_recipe(f"{part}/doom") for part in parts]
@@ -83,7 +88,8 @@ def recipes(parts: list[str], updates: int, batch: int, objects: Path) -> dict[s
                 "batch": batch,
                 "schedule": {"warmup": epochs / 20},
                 "optimiser": {"name": "adamw", "lr": 1e-3, "scaling": "none"},
-                "machine": {"monitor_every": 1000.0},
+                "network": {"width": width},
+                "machine": {"monitor_every": 1000.0, "cores": 1},
             },
         )
 
@@ -144,7 +150,8 @@ def table(hits: dict[str, dict[int, dict[str, np.ndarray]]], arguments: Any) -> 
             "pictures, then the lowest and highest seed.",
             "",
             f"Command: `python benchmarks/multitask.py --updates {arguments.updates} "
-            f"--batch {arguments.batch} --seeds {arguments.seeds}` · Machine: "
+            f"--batch {arguments.batch} --width {arguments.width:g} --seeds {arguments.seeds}` · "
+            f"Machine: "
             f"{about['processor']}, {about['cores']} cores, torch {about['versions']['torch']}",
             "",
         ]

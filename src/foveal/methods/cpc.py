@@ -66,7 +66,10 @@ class CPCOptions(MethodOptions):
         0.9999, ge=0, lt=1, description="decay of the averaged weights handed over; 0: the last"
     )
     encode: Literal["patches", "picture"] = Field(
-        "patches", description="pictures as the mean over their patches, or whole"
+        "patches", description="pictures patch by patch, or whole"
+    )
+    join: Literal["mean", "max"] = Field(
+        "mean", description="what is made of the patches' features; the paper's is the mean"
     )
 
     @field_validator("offsets")
@@ -155,7 +158,9 @@ class CPC(Method):
             return self.data.encoder(trunk.for_pictures(), self.normalise)
         tiles = self.options.view.tiles
         overlap = max(0.0, 1 - tiles.stride / tiles.size)
-        return self.data.encoder(trunk, self.normalise, grid=tiles.rows, overlap=overlap)
+        return self.data.encoder(
+            trunk, self.normalise, grid=tiles.rows, overlap=overlap, join=self.options.join
+        )
 
     def after_step(
         self, rows: dict[str, Tensor], means: dict[str, Tensor], progress: Progress

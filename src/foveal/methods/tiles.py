@@ -44,6 +44,9 @@ class TileEncoding(MethodOptions):
     grid: int = Field(
         1, ge=1, description="1: whole pictures; n: n x n tiles, each alone, without gap and jitter"
     )
+    overlap: float = Field(
+        0.0, ge=0, lt=1, description="share of a tile's side that the next tile shows too"
+    )
     join: Literal["mean", "max"] = Field("mean", description="what is made of the tiles' features")
 
     def of(self, data: DataInfo, trunk: Backbone, inputs: nn.Sequential) -> Encoder:
@@ -51,7 +54,7 @@ class TileEncoding(MethodOptions):
         layers = list(inputs.children())
         if self.grid == 1:
             return data.encoder(trunk.for_pictures(), *layers)
-        return data.encoder(trunk, *layers, grid=self.grid, join=self.join)
+        return data.encoder(trunk, *layers, **self.model_dump())
 
 
 class TileHead(nn.Module):
