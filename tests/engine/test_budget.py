@@ -2,7 +2,9 @@
 
 import pytest
 
+from foveal.engine import screen
 from foveal.engine.budget import Budget
+from foveal.engine.screen import Meter
 
 
 class Clock:
@@ -51,3 +53,16 @@ def test_epochs_are_steps():
     assert Budget.of_epochs(100, 1_281_167, 4096).steps == 31_279
     assert Budget.of_epochs(2, 24, 8).steps == 6
     assert Budget.of_epochs(0.5, 25, 8).steps == 2
+
+
+def test_the_speed_shown_counts_no_probes(monkeypatch):
+    """A probe of 90 s before the first step made it 0.7 pictures a second, and days left."""
+    clock = Clock()
+    monkeypatch.setattr(screen.time, "monotonic", clock)
+    meter = Meter(batch=64)
+    clock.now += 90
+    meter.exclude(90)
+    for _ in range(3):
+        clock.now += 0.5
+        meter.add(waited=0.0)
+    assert meter.speed == pytest.approx(128)

@@ -27,6 +27,10 @@ class Meter:
         """One more step is done; ``waited`` seconds for data in all."""
         self.marks = [*self.marks[-self.window :], (time.monotonic(), waited)]
 
+    def exclude(self, seconds: float) -> None:
+        """The last ``seconds`` say nothing about the speed (probes, checkpoints)."""
+        self.marks = [(at + seconds, waited) for at, waited in self.marks]
+
     @property
     def speed(self) -> float:
         """Images per second."""

@@ -302,6 +302,7 @@ class Trainer:
         self._hear(all=True)
         began = time.monotonic()
         found = self.monitor.look(self.method.encoder(), self.method, self.fabric.device)
+        self._exclude(time.monotonic() - began)
         if self.world > 1:
             # What is decided on it is decided alike.
             found = self.fabric.broadcast(found)
@@ -317,10 +318,13 @@ class Trainer:
         if self.step > 0 and quality is not None and quality > self.best:
             self.best = quality
             self._save(self.folder.best)
-        if self.step > 0:
-            for text in self.book.watch.health(found):
-                self.book.warn(self.step, text)
-        self.budget.exclude(time.monotonic() - began)
+        for text in self.book.watch.health(found) if self.step > 0 else ():
+            self.book.warn(self.step, text)
+
+    def _exclude(self, seconds: float) -> None:
+        """Neither the plan nor the speed shown counts the last ``seconds``."""
+        self.budget.exclude(seconds)
+        self.book.meter.exclude(seconds)
 
     def _notice_bad_files(self, *, final: bool = False) -> None:
         """Writes files found bad meanwhile; after the first epoch the share is checked again."""
@@ -361,7 +365,7 @@ class Trainer:
             }
             save_checkpoint(path, {**state, **(more or {})})
         self._last_checkpoint = time.monotonic()
-        self.budget.exclude(self._last_checkpoint - began)
+        self._exclude(self._last_checkpoint - began)
 
     def _restore(self) -> None:
         if not self.folder.last.is_file():
