@@ -267,6 +267,11 @@ def test_encoders():
         mean = alone.reshape(2, 16, -1).mean(1)
         assert torch.allclose(patches(x)["pooled"], mean, atol=1e-5)
         assert whole(x)["pooled"].shape == (2, 64)
+        largest = _method(join="max", grid=4).encoder().eval()
+        assert (largest.grid, largest.overlap) == (4, 0.5)
+        expected = alone.reshape(2, 16, -1).amax(1)
+        assert torch.allclose(largest(x)["pooled"], expected, atol=1e-5)
+        assert _method(grid=2).encoder().grid == 2
 
 
 def test_paper_scale_recipe():

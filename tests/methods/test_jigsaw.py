@@ -153,6 +153,12 @@ def test_encoders():
     assert whole.grid == 1 and (tiles.grid, tiles.join) == (2, "max")
     x = torch.rand(3, 3, 16, 16)
     assert whole.eval()(x)["pooled"].shape == tiles.eval()(x)["pooled"].shape == (3, 64)
+    dense = _method(encode={"grid": 3, "overlap": 0.5, "join": "max"}).encoder().eval()
+    cut = [x[:, :, i : i + 8, j : j + 8] for i in (0, 4, 8) for j in (0, 4, 8)]
+    with torch.no_grad():
+        alone = [dense.trunks[0](dense.inputs[0](tile))["pooled"] for tile in cut]
+        largest = torch.stack(alone).amax(0)
+        torch.testing.assert_close(dense(x)["pooled"], largest, rtol=1e-4, atol=1e-5)
 
 
 def test_a_puzzle_needs_tiles():

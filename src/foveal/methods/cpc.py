@@ -71,6 +71,9 @@ class CPCOptions(MethodOptions):
     join: Literal["mean", "max"] = Field(
         "mean", description="what is made of the patches' features; the paper's is the mean"
     )
+    grid: int | None = Field(
+        None, ge=1, description="patches along a side that are read; None: those of the view"
+    )
 
     @field_validator("offsets")
     @classmethod
@@ -159,7 +162,11 @@ class CPC(Method):
         tiles = self.options.view.tiles
         overlap = max(0.0, 1 - tiles.stride / tiles.size)
         return self.data.encoder(
-            trunk, self.normalise, grid=tiles.rows, overlap=overlap, join=self.options.join
+            trunk,
+            self.normalise,
+            grid=self.options.grid or tiles.rows,
+            overlap=overlap,
+            join=self.options.join,
         )
 
     def after_step(
