@@ -51,7 +51,7 @@ def doom() -> Recipe:
             "grey": 0.0,
             # Rendered pictures have no chromatic aberration.
             "channel_shift": None,
-            "tiles": Tiles(rows=2, columns=2, stride=28, size=24, jitter=4),
+            "tiles": Tiles(rows=2, columns=2, stride=28, size=24, jitter=4, once=("jitter",)),
         }
     )
     recipe = small()
@@ -60,9 +60,11 @@ def doom() -> Recipe:
         "view": view.model_dump(mode="json"),
         # Colour tells classes apart: each tile keeps its own.
         "standardise": "all",
+        # As jigsaw: tile by tile, as learned.
+        "encode": {"grid": 7, "overlap": 0.5, "join": "max"},
     }
-    evaluation = Evaluation(size=56, fraction=1.0)
-    changes = {"options": options, "batch": 64, "epochs": 5.0, "evaluation": evaluation}
+    evaluation = Evaluation(size=96, fraction=1.0)
+    changes = {"options": options, "batch": 64, "epochs": 24.0, "evaluation": evaluation}
     return recipe.model_copy(update=changes)
 
 
