@@ -64,7 +64,7 @@ def doom() -> Recipe:
         "encode": {"grid": 7, "overlap": 0.5, "join": "max"},
     }
     evaluation = Evaluation(size=96, fraction=1.0)
-    changes = {"options": options, "batch": 64, "epochs": 24.0, "evaluation": evaluation}
+    changes = {"options": options, "batch": 64, "epochs": 12.0, "evaluation": evaluation}
     return recipe.model_copy(update=changes)
 
 
