@@ -47,7 +47,7 @@ ROOT = Path(__file__).parents[1]
 PER_CLASS, VALIDATION, SIDE, BATCH = 15, 50, 32, 64
 DECAYS = (0.01, 0.1, 0.5, 2.0)
 LENGTHS = (10, 40, 120)  # passes over the 600 labelled pictures
-LONGER = [("supervised", 5.0, 120), ("supervised", 2.0, 240)]  # beyond the best of the grid
+LONGER = [("supervised", d, e) for d, e in ((5.0, 120), (2.0, 240), (5.0, 240), (10.0, 240))]
 THEN = "s4l-then-labels"
 PROBES = {"knn": knn, "linear": linear}
 
@@ -55,9 +55,10 @@ Arm = tuple[str, float, float]
 """Name, weight decay, labelled epochs."""
 
 GRIDS: dict[str, list[Arm]] = {
+    # The best of the square lay in its corner, so it goes on from there.
     "supervised": [*(("supervised", d, e) for e in LENGTHS for d in DECAYS), *LONGER],
     "s4l": [("s4l", 0.1, 30), ("s4l", 0.5, 30), ("s4l", 2.0, 120)],
-    THEN: [(THEN, 2.0, 120), (THEN, 5.0, 120)],
+    THEN: [(THEN, 2.0, 120), (THEN, 5.0, 120), (THEN, 5.0, 240)],
 }
 
 

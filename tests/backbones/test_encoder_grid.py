@@ -6,9 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from foveal.backbones import reading
 from foveal.backbones.encoder import Encoder, cut
 from foveal.backbones.inputs import Standardise
 from foveal.backbones.registry import build_backbone
+from foveal.core.batch import as_images
 
 
 def test_standardise_golden():
@@ -100,3 +102,29 @@ def test_maps_of_a_transformer_lie_side_by_side_too():
     with torch.no_grad():
         found = encoder(torch.rand(2, 3, 16, 16), ["block0"])
     assert found["block0"].shape == (2, trunk.dim, 4, 4) and found["pooled"].shape[0] == 2
+
+
+@pytest.mark.parametrize(("grid", "overlap"), [(1, 0.0), (3, 0.0), (7, 0.5), (4, 0.5)])
+def test_pixels_read_are_those_of_the_tiles(grid, overlap):
+    trunk = build_backbone("small", in_chans=3)
+    encoder = Encoder([trunk], [[]], channels=3, size=96, grid=grid, overlap=overlap)
+    tiles = cut(torch.rand(1, 3, 96, 96), grid, overlap)
+    assert encoder.pixels_read(96) == pytest.approx(tiles[:, 0].numel(), rel=0.03)
+
+
+@pytest.mark.parametrize("grid", [1, 3])
+def test_a_batch_is_read_in_pieces(monkeypatch, grid):
+    """Of any number of pictures, the last piece smaller; the values are those of one forward."""
+    trunk = build_backbone("small", in_chans=3, width=0.25)
+    encoder = Encoder([trunk], [[]], channels=3, size=24, grid=grid).eval()
+    monkeypatch.setattr(reading, "PIECE", 3 * 24 * 24)
+    assert reading.piece_of(encoder, 24) == 3 and reading.piece_of(encoder, 999) == 1
+    pixels = torch.randint(0, 256, (7, 24, 24, 3), dtype=torch.uint8)
+    seen = []
+    trunk.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    with torch.no_grad():
+        found = reading.in_pieces(encoder, pixels)
+        pieces, whole = list(seen), encoder(as_images(pixels))["pooled"]
+    assert pieces == [n * grid**2 for n in (3, 3, 1)]
+    torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-5)
+    assert reading.in_pieces(encoder, pixels, lambda x: x.mean((2, 3))).shape == (7, 3)

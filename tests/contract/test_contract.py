@@ -203,7 +203,7 @@ def test_measuring_changes_nothing(name, pictures, piles, finished):
     _, method, table = build(name, pictures)
     before = {k: v.clone() for k, v in method.state_dict().items()}
     monitor = Monitor(table, size=16, fraction=1.0, seed=0, threads=1)
-    monitor.look(method.encoder(), method, torch.device("cpu"))
+    monitor.look(method.encoder(), method)
     same(before, dict(method.state_dict()))
     encoder = foveal.load(finished(name))
     frozen = {k: v.clone() for k, v in encoder.state_dict().items()}

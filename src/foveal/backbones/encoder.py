@@ -94,6 +94,10 @@ class Encoder(nn.Module):
             found["pooled"] = self.projection(found["pooled"])
         return found
 
+    def pixels_read(self, side: int) -> int:
+        """Pixels the trunks see of a picture of this side: overlapping tiles show some twice."""
+        return round(self.grid * side / (self.grid - (self.grid - 1) * self.overlap)) ** 2
+
     def until(self, images: Tensor, ends: Sequence[str]) -> dict[str, Tensor]:
         """The asked end points of whole pictures of any size, see ``Backbone.until``.
 

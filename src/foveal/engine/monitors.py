@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from foveal.backbones.encoder import Encoder
+from foveal.backbones.reading import in_pieces
 from foveal.core import rng
-from foveal.core.batch import as_images
 from foveal.data.loader import Table, ordered_views
 from foveal.methods.base import Refreshed
 from foveal.metrics.cka import linear_cka
@@ -86,12 +86,12 @@ class Monitor:
         labels = self.table.label[self.test_rows]
         return len(self.test_rows) >= 20 and len(np.unique(labels)) >= 2
 
-    def look(self, encoder: Encoder, owner: nn.Module, device: torch.device) -> dict[str, float]:
+    def look(self, encoder: Encoder, owner: nn.Module) -> dict[str, float]:
         """Health figures, and ``knn`` where there are labels. Changes nothing of ``owner``."""
         was_training = owner.training
         owner.eval()
         try:
-            features = self._features(encoder, self.health_rows, device)
+            features = self._features(encoder, self.health_rows)
             found = {
                 "feature_std": feature_std(features),
                 "effective_rank": rankme(features),
@@ -102,9 +102,9 @@ class Monitor:
                 found["cka_to_start"] = linear_cka(self.start, features)
             if self.has_probe:
                 found["knn"] = knn_accuracy(
-                    self._features(encoder, self.train_rows, device),
+                    self._features(encoder, self.train_rows),
                     torch.from_numpy(self.table.label[self.train_rows]),
-                    self._features(encoder, self.test_rows, device),
+                    self._features(encoder, self.test_rows),
                     torch.from_numpy(self.table.label[self.test_rows]),
                     k=20,
                 )
@@ -113,12 +113,12 @@ class Monitor:
         return found
 
     @torch.no_grad()
-    def _features(self, encoder: Encoder, rows: NDArray[np.int64], device: torch.device) -> Tensor:
+    def _features(self, encoder: Encoder, rows: NDArray[np.int64]) -> Tensor:
         parts = []
         for _, pixels, ok in ordered_views(
             self.table, self.view, batch=256, threads=self.threads, rows=rows
         ):
-            features = encoder(as_images(pixels.to(device)))["pooled"].float().cpu()
+            features = in_pieces(encoder, pixels)
             features[torch.from_numpy(~ok)] = 0
             parts.append(features)
         return torch.cat(parts)

@@ -301,7 +301,7 @@ class Trainer:
         """Health and online probe; keeps the best checkpoint by the probe."""
         self._hear(all=True)
         began = time.monotonic()
-        found = self.monitor.look(self.method.encoder(), self.method, self.fabric.device)
+        found = self.monitor.look(self.method.encoder(), self.method)
         self._exclude(time.monotonic() - began)
         if self.world > 1:
             # What is decided on it is decided alike.

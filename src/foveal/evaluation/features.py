@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from foveal.backbones.encoder import Encoder
+from foveal.backbones.reading import in_pieces, piece_of
 from foveal.core import rng
-from foveal.core.batch import as_images
 from foveal.core.cores import share_cores
 from foveal.core.files import atomic_path, read_json, write_json
 from foveal.data.badfiles import BadFile
@@ -200,7 +200,7 @@ def read_features(
     device = device_of(encoder)
 
     def forward(pixels: Tensor) -> Tensor:
-        found = read(as_images(pixels.to(device))).float().cpu()
+        found = in_pieces(encoder, pixels, read)
         return found.clamp(-_LARGEST, _LARGEST) if dtype == "float16" else found
 
     with frozen(encoder) as digest, compute_threads(device) as threads:
@@ -209,6 +209,7 @@ def read_features(
             "weights": digest,
             **named,
             "device": device.type,
+            "piece": piece_of(encoder, view.size),
         }
         return view_features(
             store,

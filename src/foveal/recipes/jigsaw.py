@@ -12,6 +12,14 @@ from foveal.views.spec import ChannelShift, Crop, Tiles
 PUZZLE = 72  # pixels: nine tiles of 20 px, the least in which the small network sees parts
 
 
+def as_learned(grid: int) -> dict[str, Any]:
+    """Options that read pictures tile by tile: trunks that saw only tiles know only tiles.
+
+    In every tile of 20 px all cells see the padding of its border, in whole pictures few do.
+    """
+    return {"grid": grid, "overlap": 0.5, "join": "max"}
+
+
 def small() -> Recipe:
     """Few pictures or few cores: where the planner starts. A small head without dropout.
 
@@ -35,6 +43,7 @@ def small() -> Recipe:
         # Batch norm instead of dropout: the run is the same on any number of ranks.
         "head": {"hidden": [512], "norm": "batch", "dropout": 0.0, "std": None, "bias": 0.0},
         "caffe_biases": False,
+        "encode": as_learned(6),
     }
     return small_recipe(
         "jigsaw", options, batch=128, evaluation=Evaluation(size=PUZZLE, fraction=1.0)
@@ -69,8 +78,7 @@ def doom() -> Recipe:
         # All there are.
         "permutations": 24,
         "shown": 8,
-        # Read as learned, tile by tile: in whole pictures few cells see a border, in tiles all do.
-        "encode": {"grid": 7, "overlap": 0.5, "join": "max"},
+        "encode": as_learned(7),
     }
     # 7 x 7 tiles of 24 px.
     evaluation = Evaluation(size=96, fraction=1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from foveal.recipe import Evaluation, Network, Optimiser, Recipe, Schedule
 from foveal.recipes._small import DOOM_JITTER, small_recipe
-from foveal.recipes.jigsaw import PUZZLE
+from foveal.recipes.jigsaw import PUZZLE, as_learned
 from foveal.views.presets import jigsaw_view
 from foveal.views.spec import ChannelShift, Crop, Tiles
 
@@ -29,6 +29,7 @@ def small() -> Recipe:
         "view": view.model_dump(mode="json"),
         "standardise": "channel",
         "head": {"hidden": [512], "norm": "batch", "dropout": 0.0, "std": None, "bias": 0.0},
+        "encode": as_learned(6),
     }
     return small_recipe(
         "relative_patch", options, batch=128, evaluation=Evaluation(size=PUZZLE, fraction=1.0)
@@ -60,9 +61,9 @@ def doom() -> Recipe:
         "view": view.model_dump(mode="json"),
         # Colour tells classes apart: each tile keeps its own.
         "standardise": "all",
-        # As jigsaw: tile by tile, as learned.
-        "encode": {"grid": 7, "overlap": 0.5, "join": "max"},
+        "encode": as_learned(7),
     }
+    # 7 x 7 tiles of 24 px.
     evaluation = Evaluation(size=96, fraction=1.0)
     changes = {"options": options, "batch": 64, "epochs": 12.0, "evaluation": evaluation}
     return recipe.model_copy(update=changes)

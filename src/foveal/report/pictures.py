@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foveal.backbones.encoder import Encoder
+from foveal.backbones.reading import in_pieces
 from foveal.core import rng
 from foveal.core.batch import as_images
 from foveal.core.files import atomic_path
@@ -47,13 +48,12 @@ def take_gallery(
     """Features and thumbnails of up to 2,000 samples drawn by the seed; the unreadable left out."""
     mixed = rng.permute(rng.key(seed, "sheet"), len(table), np.arange(len(table)))
     rows = np.sort(mixed[:_GALLERY])
-    device = next(encoder.parameters()).device
     features, thumbnails, read = [], [], []
     for some, pixels, ok in ordered_views(
         table, center_view(encoder.size, fraction), batch=128, threads=threads, rows=rows
     ):
         good = torch.from_numpy(ok)
-        features.append(encoder(as_images(pixels.to(device)))["pooled"].float().cpu()[good])
+        features.append(in_pieces(encoder, pixels)[good])
         thumbnails.append(_thumbnails(pixels[good]))
         read.append(some[ok])
     return Gallery(
