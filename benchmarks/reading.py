@@ -2,9 +2,9 @@
 
     python benchmarks/reading.py [--rounds N]
 
-The small network of random weights on one thread, 64 pictures of 96 px, in one piece each and as 7 x 7
-overlapping tiles of 24 px (what jigsaw and CPC hand over). Seconds of processor time, median of rounds;
-all ways take turns in each round.
+The small network of random weights on one thread, 64 pictures of 96 px, in one piece each and as
+7 x 7 overlapping tiles of 24 px (what jigsaw and CPC hand over). Seconds of processor time, median
+of rounds; all ways take turns in each round.
 """
 
 from __future__ import annotations
