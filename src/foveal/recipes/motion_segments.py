@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from foveal.methods.motion_segments import object_view
-from foveal.recipe import Network, Optimiser, Recipe, Schedule
+from foveal.recipe import Evaluation, Network, Optimiser, Recipe, Schedule
 from foveal.recipes._small import VIEW, small_recipe
 
 
@@ -31,10 +31,13 @@ def doom() -> Recipe:
 
     Command: foveal pretrain doom/motion --out runs/motion --recipe motion_segments/doom
     Minutes: 1 on one core
-    Machine: one x86-64 core, torch 2.14.1, 2026-11-25
-    Expected: kNN 17.2 %, +2.2 over random initialisation; unproven: 5 points are asked
+    Machine: one shared x86-64 core, torch 2.14.1, 2026-12-01
+    Expected: kNN 23.8 %, 7.9 over random initialisation (seed 0, 14,336 pictures; linear 31.9 %)
     """
-    return small().model_copy(update={"epochs": 40.0})
+    # Objects are trained on twice as large as they lie in pictures of VIEW pixels; whole, these
+    # pictures have 64.
+    evaluation = Evaluation(size=64, fraction=1.0)
+    return small().model_copy(update={"epochs": 40.0, "evaluation": evaluation})
 
 
 def yfcc() -> Recipe:
