@@ -64,7 +64,7 @@ def doom() -> Recipe:
         "autocontrast": 0.0,
         "equalise": 0.0,
     }
-    # Objects are smaller than a patch: what is in any of 7 x 7 patches of 24 px counts.
+    # What is in any of 7 x 7 patches of 24 px counts: the mean is mostly background.
     options = {**recipe.options, "view": view, "join": "max", "grid": 7}
     changes: dict[str, Any] = {
         "options": options,
