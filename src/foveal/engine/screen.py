@@ -103,7 +103,9 @@ class ProgressScreen:
         remaining = "" if left is None else f" · {_duration(left)} left"
         waiting = ""
         if wait is not None:
-            slow = " (the disk or the views are too slow)" if wait > 0.3 else ""
+            # The first batches are waited for in any run.
+            starved = wait > 0.3 and step > 10
+            slow = " (the disk or the views are too slow)" if starved else ""
             waiting = f" · data wait {wait:.0%}{slow}"
         planned = "?" if steps >= 1_000_000_000 else f"{steps:,}"
         digits = 0 if speed >= 10 else 1

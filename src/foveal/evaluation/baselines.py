@@ -13,11 +13,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from foveal.backbones.batchnorm import estimate_batchnorm
 from foveal.backbones.encoder import Encoder
+from foveal.backbones.reading import device_of
 from foveal.core import rng
 from foveal.core.batch import as_images
 from foveal.data.loader import Table, ordered_views
 from foveal.data.sources import Source
-from foveal.evaluation.features import Store, compute_threads, device_of, placed, weights_digest
+from foveal.evaluation.features import Store, compute_threads, placed, weights_digest
 from foveal.views.presets import center_view
 from foveal.views.spec import View
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.backbones.encoder import Encoder
+from foveal.backbones.reading import device_of
 from foveal.data.boxes import MarkedSource
 from foveal.data.sources import Source
 from foveal.engine.screen import ProgressScreen
@@ -23,7 +24,6 @@ from foveal.evaluation.features import (
     Features,
     Store,
     compute_threads,
-    device_of,
     encoder_features,
     view_features,
     weights_digest,

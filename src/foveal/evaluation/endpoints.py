@@ -20,17 +20,12 @@ from torch import Tensor
 
 from foveal.backbones.base import End
 from foveal.backbones.encoder import Encoder
+from foveal.backbones.reading import device_of
 from foveal.data.sources import Source
 from foveal.errors import FovealError
 from foveal.evaluation.bench import Bench, Split
 from foveal.evaluation.compare import WHICH
-from foveal.evaluation.features import (
-    Features,
-    compute_threads,
-    device_of,
-    frozen,
-    read_features,
-)
+from foveal.evaluation.features import Features, compute_threads, frozen, read_features
 from foveal.evaluation.linear import linear
 from foveal.evaluation.mlp import mlp, mlp_rotnet
 from foveal.evaluation.pooling import SOURCES, pooled_together, pooler

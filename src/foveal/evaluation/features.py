@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from foveal.backbones.encoder import Encoder
-from foveal.backbones.reading import in_pieces, piece_of
+from foveal.backbones.reading import device_of, in_pieces, piece_of
 from foveal.core import rng
 from foveal.core.cores import share_cores
 from foveal.core.files import atomic_path, read_json, write_json
@@ -311,8 +311,3 @@ def on_accelerator(encoder: Encoder) -> Encoder:
 def placed(network: Network, device: torch.device) -> Network:
     """A network on a device, its convolutions in the order of memory that is fastest there."""
     return network.to(device).to(memory_format=torch.channels_last)
-
-
-def device_of(network: nn.Module) -> torch.device:
-    """Where a network's weights are."""
-    return next((p.device for p in network.parameters()), torch.device("cpu"))

@@ -22,12 +22,13 @@ from torch.nn import functional as F
 
 from foveal.backbones.base import End
 from foveal.backbones.encoder import Encoder
+from foveal.backbones.reading import device_of
 from foveal.core import rng
 from foveal.core.schedules import warmup_cosine
 from foveal.errors import FovealError
 from foveal.evaluation.bench import Bench, Split
 from foveal.evaluation.compare import WHICH
-from foveal.evaluation.features import device_of, placed, read_features
+from foveal.evaluation.features import placed, read_features
 from foveal.evaluation.linear import linear
 from foveal.evaluation.pooling import pooled_together
 from foveal.evaluation.probe import Problem, chosen_by, parts, standardised

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from foveal.backbones.reading import device_of
 from foveal.core import rng
 from foveal.core.batch import StreamBatch, as_images
 from foveal.core.schedules import batch_scaled
@@ -20,7 +21,7 @@ from foveal.data.loader import BadFiles, Loader, StreamPlan, Table, ordered_view
 from foveal.engine.optim import learning_rate
 from foveal.engine.screen import ProgressScreen
 from foveal.errors import FovealError
-from foveal.evaluation.features import compute_threads, device_of
+from foveal.evaluation.features import compute_threads
 from foveal.evaluation.fit import fit
 from foveal.evaluation.tuned import Tuned, settle
 from foveal.evaluation.tuning import Tuning

@@ -15,10 +15,11 @@ from foveal.backbones.base import End
 from foveal.backbones.chain import global_average, he_normal
 from foveal.backbones.depth import module_depths, parameter_depths
 from foveal.backbones.encoder import Encoder
+from foveal.backbones.reading import device_of
 from foveal.backbones.sobel_fold import without_sobel
 from foveal.core import rng
 from foveal.errors import FovealError
-from foveal.evaluation.features import device_of, placed
+from foveal.evaluation.features import placed
 from foveal.evaluation.tuning import Tuning
 from foveal.methods.base import Group
 from foveal.recipe import nearest

@@ -5,19 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from foveal.recipe import Evaluation, Network, Optimiser, Recipe, Schedule
-from foveal.recipes._small import DOOM_JITTER, small_recipe
+from foveal.recipes._small import DOOM_JITTER, as_learned, small_recipe
 from foveal.views.presets import jigsaw_view
 from foveal.views.spec import ChannelShift, Crop, Tiles
 
 PUZZLE = 72  # pixels: nine tiles of 20 px, the least in which the small network sees parts
-
-
-def as_learned(grid: int) -> dict[str, Any]:
-    """Options that read pictures tile by tile: trunks that saw only tiles know only tiles.
-
-    In every tile of 20 px all cells see the padding of its border, in whole pictures few do.
-    """
-    return {"grid": grid, "overlap": 0.5, "join": "max"}
 
 
 def small() -> Recipe:

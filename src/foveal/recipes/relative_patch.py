@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from foveal.recipe import Evaluation, Network, Optimiser, Recipe, Schedule
-from foveal.recipes._small import DOOM_JITTER, small_recipe
-from foveal.recipes.jigsaw import PUZZLE, as_learned
+from foveal.recipes._small import DOOM_JITTER, as_learned, small_recipe
+from foveal.recipes.jigsaw import PUZZLE
 from foveal.views.presets import jigsaw_view
 from foveal.views.spec import ChannelShift, Crop, Tiles
 

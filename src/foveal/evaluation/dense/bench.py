@@ -19,6 +19,7 @@ from torch import Tensor
 
 from foveal.backbones.base import End
 from foveal.backbones.encoder import Encoder
+from foveal.backbones.reading import device_of
 from foveal.core import rng
 from foveal.core.batch import as_images
 from foveal.data.scenes import Scenes
@@ -34,7 +35,6 @@ from foveal.evaluation.features import (
     Store,
     check_unchanged,
     compute_threads,
-    device_of,
     frozen,
     view_features,
 )

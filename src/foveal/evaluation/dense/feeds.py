@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.backbones.encoder import Encoder
+from foveal.backbones.reading import device_of
 from foveal.core.batch import as_images
 from foveal.data.loader import Table, ordered_views
 from foveal.errors import FovealError
-from foveal.evaluation.features import device_of, weights_digest
+from foveal.evaluation.features import weights_digest
 
 if TYPE_CHECKING:
     from foveal.evaluation.dense.bench import DenseBench

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.backbones.encoder import Encoder
+from foveal.backbones.reading import device_of
 from foveal.core import rng
 from foveal.core.batch import as_images
 from foveal.data.boxes import Boxes
@@ -28,7 +29,7 @@ from foveal.errors import BadImage, FovealError
 from foveal.evaluation.baselines import random_init
 from foveal.evaluation.detection.detector import Detector, Target, build_detector
 from foveal.evaluation.detection.settings import DetectionSettings
-from foveal.evaluation.features import Store, compute_threads, device_of, weights_digest
+from foveal.evaluation.features import Store, compute_threads, weights_digest
 from foveal.evaluation.fit import by_steps, fit
 from foveal.metrics.detection import Found
 from foveal.views.presets import whole_view

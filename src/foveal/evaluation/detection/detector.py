@@ -26,10 +26,11 @@ from torchvision.ops.poolers import LevelMapper
 
 from foveal.backbones.base import End, LastStage
 from foveal.backbones.encoder import Encoder
+from foveal.backbones.reading import device_of
 from foveal.core import rng
 from foveal.errors import FovealError
 from foveal.evaluation.detection.settings import DetectionSettings
-from foveal.evaluation.features import device_of, placed
+from foveal.evaluation.features import placed
 from foveal.methods.base import Group
 
 Target = dict[str, Tensor]

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from foveal.backbones.encoder import Encoder
+from foveal.backbones.reading import device_of
 from foveal.core.batch import as_images
 from foveal.data.picture import with_channels
-from foveal.evaluation.features import device_of
 from foveal.evaluation.matching.regions import Regions, frames, grey, patches
 from foveal.evaluation.matching.settings import MatchingSettings
 from foveal.motion.packages import opencv

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.backbones.encoder import Encoder
+from foveal.backbones.reading import device_of
 from foveal.core import rng
 from foveal.data.arrays import ArraySource
 from foveal.data.sources import open_source
@@ -29,7 +30,6 @@ from foveal.evaluation.features import (
     Store,
     check_unchanged,
     compute_threads,
-    device_of,
     digest_of,
     frozen,
     weights_digest,

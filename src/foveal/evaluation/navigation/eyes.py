@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from foveal.backbones.encoder import Encoder
+from foveal.backbones.reading import device_of
 from foveal.core import rng
 from foveal.core.batch import as_images
 from foveal.data.picture import with_channels
-from foveal.evaluation.features import device_of
 from foveal.views.make import apply_rows
 from foveal.views.spec import Crop, View
 from foveal.views.table import sample

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.backbones.encoder import Encoder
+from foveal.backbones.reading import device_of
 from foveal.evaluation.asked import Asked
-from foveal.evaluation.features import check_unchanged, compute_threads, device_of, frozen
+from foveal.evaluation.features import check_unchanged, compute_threads, frozen
 from foveal.evaluation.navigation.agent import act_at_random, learn, small_seed
 from foveal.evaluation.navigation.eyes import Eyes
 from foveal.evaluation.navigation.settings import NavigationSettings
