@@ -56,6 +56,8 @@ def _worker(rank, world, folder):
     )
     for dtype in (torch.float32, torch.float64):
         _train(rank, world, folder, dtype)
+    # A rank that leaves first can abort the other, which is still sending.
+    dist.barrier()
     dist.destroy_process_group()
 
 

@@ -123,6 +123,7 @@ def _worker(rank, world, folder):
     torch.save(
         ({n: p.grad for n, p in net.named_parameters()}, net.state_dict()), f"{folder}/{rank}.pt"
     )
+    dist.barrier()
     dist.destroy_process_group()
 
 

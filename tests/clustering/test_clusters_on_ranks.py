@@ -51,6 +51,7 @@ def _work(rank, port, out):
     at = np.flatnonzero(np.minimum(np.arange(N) // 64 % (WORLD + 1), WORLD - 1) == rank)
     rows = Rows(_features()[at], at, N, shared=True, folder=out)
     np.savez(out / f"{rank}.npz", **_cluster(rows))
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 
