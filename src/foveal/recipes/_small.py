@@ -32,11 +32,3 @@ def small_recipe(
         **changes,
     }  # fmt: skip
     return Recipe(method=method, options=options, epochs=epochs, **values)
-
-
-def as_learned(grid: int) -> dict[str, Any]:
-    """Options that read pictures tile by tile: trunks that saw only tiles know only tiles.
-
-    In every tile of 20 px all cells see the padding of its border, in whole pictures few do.
-    """
-    return {"grid": grid, "overlap": 0.5, "join": "max"}

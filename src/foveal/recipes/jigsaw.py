@@ -5,11 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from foveal.recipe import Evaluation, Network, Optimiser, Recipe, Schedule
-from foveal.recipes._small import DOOM_JITTER, as_learned, small_recipe
+from foveal.recipes._small import DOOM_JITTER, small_recipe
 from foveal.views.presets import jigsaw_view
 from foveal.views.spec import ChannelShift, Crop, Tiles
 
 PUZZLE = 72  # pixels: nine tiles of 20 px, the least in which the small network sees parts
+
+
+def _as_learned(grid: int) -> dict[str, Any]:
+    """Options that read pictures tile by tile: trunks that saw only tiles know only tiles.
+
+    In every tile of 20 px all cells see the padding of its border, in whole pictures few do.
+    """
+    return {"grid": grid, "overlap": 0.5, "join": "max"}
 
 
 def small() -> Recipe:
@@ -35,7 +43,7 @@ def small() -> Recipe:
         # Batch norm instead of dropout: the run is the same on any number of ranks.
         "head": {"hidden": [512], "norm": "batch", "dropout": 0.0, "std": None, "bias": 0.0},
         "caffe_biases": False,
-        "encode": as_learned(6),
+        "encode": _as_learned(6),
     }
     return small_recipe(
         "jigsaw", options, batch=128, evaluation=Evaluation(size=PUZZLE, fraction=1.0)
@@ -70,7 +78,7 @@ def doom() -> Recipe:
         # All there are.
         "permutations": 24,
         "shown": 8,
-        "encode": as_learned(7),
+        "encode": _as_learned(7),
     }
     # 7 x 7 tiles of 24 px.
     evaluation = Evaluation(size=96, fraction=1.0)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from foveal.recipe import Evaluation, Network, Optimiser, Recipe, Schedule
-from foveal.recipes._small import DOOM_JITTER, as_learned, small_recipe
-from foveal.recipes.jigsaw import PUZZLE
+from foveal.recipes import jigsaw
+from foveal.recipes._small import small_recipe
 from foveal.views.presets import jigsaw_view
-from foveal.views.spec import ChannelShift, Crop, Tiles
+from foveal.views.spec import Crop
 
 
 def small() -> Recipe:
@@ -17,55 +17,31 @@ def small() -> Recipe:
     Machine: any
     Expected: no number for data nobody knows; the proof, 5 points or more, is relative_patch/doom
     """
-    view = jigsaw_view().model_copy(
-        update={
-            "size": PUZZLE,
-            "crop": Crop(scale=(0.5, 1.0)),
-            "channel_shift": ChannelShift(pixels=(-1, 1)),
-            "tiles": Tiles(stride=24, size=20, jitter=4, once=("grey",)),
-        }
-    )
+    same = jigsaw.small()
     options = {
-        "view": view.model_dump(mode="json"),
         "standardise": "channel",
-        "head": {"hidden": [512], "norm": "batch", "dropout": 0.0, "std": None, "bias": 0.0},
-        "encode": as_learned(6),
+        **{key: same.options[key] for key in ("view", "head", "encode")},
     }
-    return small_recipe(
-        "relative_patch", options, batch=128, evaluation=Evaluation(size=PUZZLE, fraction=1.0)
-    )
+    return small_recipe("relative_patch", options, batch=128, evaluation=same.evaluation)
 
 
 def doom() -> Recipe:
-    """Doom objects: 2 x 2 tiles, in which the small network sees more than borders.
+    """Doom objects: jigsaw's 2 x 2 tiles.
 
     Command: foveal pretrain doom/objects/train --out runs/patch --recipe relative_patch/doom
     Minutes: 23 on one core that other runs shared
     Machine: one shared x86-64 core, torch 2.14.1, 2026-12-01
     Expected: kNN 27.8 %, 15.9 over random initialisation (seed 0, 146,432 pictures; linear 43.2 %)
     """
-    view = jigsaw_view().model_copy(
-        update={
-            "size": 56,
-            "crop": Crop(scale=(0.2, 1.0)),
-            "jitter": DOOM_JITTER,
-            "grey": 0.0,
-            # Rendered pictures have no chromatic aberration.
-            "channel_shift": None,
-            "tiles": Tiles(rows=2, columns=2, stride=28, size=24, jitter=4, once=("jitter",)),
-        }
-    )
+    same = jigsaw.doom()
     recipe = small()
-    options = {
-        **recipe.options,
-        "view": view.model_dump(mode="json"),
-        # Colour tells classes apart: each tile keeps its own.
-        "standardise": "all",
-        "encode": as_learned(7),
+    tiles = {key: same.options[key] for key in ("view", "standardise", "encode")}
+    changes = {
+        "options": {**recipe.options, **tiles},
+        "batch": 64,
+        "epochs": 12.0,
+        "evaluation": same.evaluation,
     }
-    # 7 x 7 tiles of 24 px.
-    evaluation = Evaluation(size=96, fraction=1.0)
-    changes = {"options": options, "batch": 64, "epochs": 12.0, "evaluation": evaluation}
     return recipe.model_copy(update=changes)
 
 
