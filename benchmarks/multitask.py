@@ -47,8 +47,9 @@ PROBES = {"knn": knn, "linear": linear}
 PER_TASK, IN_ALL = "combination, equal updates per task", "combination, equal total updates"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def asked(doc: str, **numbers: int) -> argparse.Namespace:
+    """What the command says; ``multitask_scenes.py`` has more ``numbers`` to be told."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--parts", default="rotation,jigsaw,colorization")
     parser.add_argument("--updates", type=int, default=1200, help="U")
     parser.add_argument("--batch", type=int, default=64)
@@ -56,15 +57,19 @@ def main() -> None:
     parser.add_argument("--width", type=float, default=1.0, help="of the network")
     parser.add_argument("--data", type=Path, default=ROOT / "data" / "doom")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "multitask")
-    arguments = parser.parse_args()
+    for name, value in numbers.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = asked(__doc__)
     foveal.make_doom(arguments.data, what=("objects",), progress=print)
-    objects = arguments.data / "objects"
-    parts = arguments.parts.split(",")
-    arms = recipes(parts, arguments.updates, arguments.batch, arguments.width, objects)
+    objects, arms = arguments.data / "objects", recipes(arguments)
     hits: dict[str, dict[int, dict[str, np.ndarray]]] = {arm: {} for arm in arms}
     # Seed by seed, so that a table can be made after the first.
     for seed, (arm, recipe) in itertools.product(range(arguments.seeds), arms.items()):
-        run = arguments.runs / f"{recipe.method}-{recipe.epochs:.4g}-{seed}"
+        run = run_of(recipe, seed, arguments.runs)
         hits[arm][seed] = measured(recipe, seed, objects, run)
         shown = {p: round(float(h.mean()), 4) for p, h in hits[arm][seed].items()}
         print(json.dumps({"arm": arm, "seed": seed, **shown}), flush=True)
@@ -72,11 +77,15 @@ def main() -> None:
     print(table(hits, arguments))
 
 
-def recipes(
-    parts: list[str], updates: int, batch: int, width: float, objects: Path
-) -> dict[str, Recipe]:
+def run_of(recipe: Recipe, seed: int, runs: Path) -> Path:
+    """Where the run of an arm and a seed is."""
+    return runs / f"{recipe.method}-{recipe.epochs:.4g}-{seed}"
+
+
+def recipes(arguments: argparse.Namespace) -> dict[str, Recipe]:
     """The recipe of every arm of the comparison."""
-    pictures = len(load_splits(objects, seed=0, channels=3)[0])
+    parts, updates, batch = arguments.parts.split(","), arguments.updates, arguments.batch
+    pictures = len(load_splits(arguments.data / "objects", seed=0, channels=3)[0])
     small = [get_recipe(f"{part}/doom") for part in parts]
 
     def arm(recipe: Recipe, steps: int) -> Recipe:
@@ -88,7 +97,7 @@ def recipes(
                 "batch": batch,
                 "schedule": {"warmup": epochs / 20},
                 "optimiser": {"name": "adamw", "lr": 1e-3, "scaling": "none"},
-                "network": {"width": width},
+                "network": {"width": arguments.width},
                 "machine": {"monitor_every": 1000.0, "cores": 1},
             },
         )

@@ -5,8 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from foveal.backbones import reading
+from foveal.backbones.base import Backbone, End
 from foveal.backbones.encoder import Encoder, cut
 from foveal.backbones.inputs import Standardise
 from foveal.backbones.registry import build_backbone
@@ -102,6 +104,27 @@ def test_maps_of_a_transformer_lie_side_by_side_too():
     with torch.no_grad():
         found = encoder(torch.rand(2, 3, 16, 16), ["block0"])
     assert found["block0"].shape == (2, trunk.dim, 4, 4) and found["pooled"].shape[0] == 2
+
+
+class _Means(nn.Module):
+    """The means of cells of 4 x 4 pixels, and nothing that a neighbour's pixels would change."""
+
+    def forward(self, x, ends):
+        return {"cells": nn.functional.avg_pool2d(x, 4), "pooled": x.mean((2, 3))}
+
+
+@pytest.mark.parametrize(
+    ("grid", "overlap", "side"),
+    [(3, 0.0, 48), (3, 0.5, 32), (7, 0.5, 64), (3, 0.25, 40), (2, 0.75, 20)],
+)
+def test_maps_show_every_place_once(grid, overlap, side):
+    """Tiles overlap, yet a cell of the map is the place in the picture that it is in the whole."""
+    spec = {"name": "means"}
+    trunk = Backbone(_Means(), ends=[End("cells", 3, 4)], dim=3, in_chans=3, spec=spec)
+    encoder = Encoder([trunk], [[]], channels=3, size=side, grid=grid, overlap=overlap)
+    x = torch.rand(2, 3, side, side + 1)
+    found = encoder(x, ["cells"])["cells"]
+    assert torch.allclose(found, nn.functional.avg_pool2d(x, 4), atol=1e-6)
 
 
 @pytest.mark.parametrize(("grid", "overlap"), [(1, 0.0), (3, 0.0), (7, 0.5), (4, 0.5)])

@@ -34,7 +34,8 @@ class Encoder(nn.Module):
             goes through input layers and trunks alone, and ``pooled`` is what ``join`` makes of
             them; maps lie side by side again (Kolesnikov et al. 2019, for what was learned on
             tiles).
-        overlap: Share of a tile's side that the next tile shows too (CPC v2: 44 of 80 pixels).
+        overlap: Share of a tile's side that the next tile shows too (CPC v2: 44 of 80 pixels). In
+            maps every place stands once, as the tile shows it whose centre is nearest.
         join: ``mean``, the paper's: how much of something there is; ``max``: whether it is in any
             tile.
         projection: A linear layer behind ``pooled``, whose outputs then are ``pooled`` (the
@@ -89,7 +90,7 @@ class Encoder(nn.Module):
                                                                  strict=True)]
         )  # fmt: skip
         if self.grid > 1:
-            found = self._joined(found)
+            found = self._joined(found, images.shape[2:])
         if self.projection is not None:
             found["pooled"] = self.projection(found["pooled"])
         return found
@@ -121,15 +122,19 @@ class Encoder(nn.Module):
         return {n: torch.cat([f[n] for f in found], 2 if kinds.get(n) == "tokens" else 1)
                 for n in found[0]}  # fmt: skip
 
-    def _joined(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What [B grid grid, ...] tiles gave, for each picture."""
+    def _joined(self, found: dict[str, Tensor], sides: Sequence[int]) -> dict[str, Tensor]:
+        """What [B grid grid, ...] tiles of pictures with these sides gave, for each picture."""
         kinds = {end.name: end.kind for end in self.ends}
         g, whole = self.grid, {}
         for name, x in found.items():
             kind = kinds.get(name, "vector")
             if kind == "map":
                 x = x.reshape(-1, g, g, *x.shape[1:]).permute(0, 3, 1, 4, 2, 5)
-                whole[name] = x.flatten(4, 5).flatten(2, 3)
+                h, w = (
+                    _seen_once(side, g, self.overlap, cells).to(x.device)
+                    for side, cells in zip(sides, (x.shape[3], x.shape[5]), strict=True)
+                )
+                whole[name] = x.flatten(4, 5).flatten(2, 3).index_select(2, h).index_select(3, w)
             else:
                 x = x.reshape(-1, g * g, *x.shape[1:])
                 if kind == "tokens":
@@ -201,10 +206,35 @@ def cut(images: Tensor, grid: int, overlap: float = 0.0) -> Tensor:
     x = images
     for axis in (2, 3):
         side = images.shape[axis]
-        # The slack: 260 / 3.25 must be 80 and not 79.999.
-        tile = int(side / (grid - (grid - 1) * overlap) + 1e-6)
-        step = tile if grid == 1 else min(round(tile * (1 - overlap)), (side - tile) // (grid - 1))
+        tile, step = _tiles(side, grid, overlap)
         reach = tile + (grid - 1) * step
         x = x.narrow(axis, (side - reach) // 2, reach).unfold(axis, tile, step)
     # [B, C, grid, grid, h, w]
     return x.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+
+
+def _tiles(side: int, grid: int, overlap: float) -> tuple[int, int]:
+    """Side of the tiles along ``side`` pixels, and from one to the next."""
+    # The slack: 260 / 3.25 must be 80 and not 79.999.
+    tile = int(side / (grid - (grid - 1) * overlap) + 1e-6)
+    step = tile if grid == 1 else min(round(tile * (1 - overlap)), (side - tile) // (grid - 1))
+    return tile, step
+
+
+def _seen_once(side: int, grid: int, overlap: float, cells: int) -> Tensor:
+    """Of all tiles' cells along an axis, those that make a map of the picture, left to right.
+
+    Where tiles overlap, a place is taken from the tile whose centre is nearest.
+
+    Args:
+        side: Of the picture in pixels.
+        grid: As for ``cut``.
+        overlap: As for ``cut``.
+        cells: Of the map of one tile.
+    """
+    tile, step = _tiles(side, grid, overlap)
+    reach = tile + (grid - 1) * step
+    n = round(cells * reach / tile)
+    at = (torch.arange(n, dtype=torch.float64) + 0.5) * (reach / n)
+    k = ((at - tile / 2) / step).round().clamp(0, grid - 1)
+    return (k * cells + ((at - k * step) * (cells / tile)).floor().clamp(0, cells - 1)).long()
