@@ -32,7 +32,13 @@ from foveal.methods.base import (
     Stream,
     trained_parameters,
 )
-from foveal.methods.decoders import ChannelwiseLinear, Decoder, last_map, make_judge
+from foveal.methods.decoders import (
+    ChannelwiseLinear,
+    Decoder,
+    cells_along,
+    last_map,
+    make_judge,
+)
 from foveal.views.presets import plain_view
 from foveal.views.spec import View
 
@@ -70,7 +76,7 @@ class ContextEncoder(Method):
         self.normalise = data.normalise()
         end = last_map(self.trunk)
         self.end = end.name
-        self.across = ChannelwiseLinear(end.channels, -(-size // end.stride))
+        self.across = ChannelwiseLinear(end.channels, cells_along(self.trunk, end, size))
         self.decoder = Decoder(end.channels, data.channels, size=size, stride=end.stride)
         self.judge = make_judge(data.channels) if options.adversarial else None
 

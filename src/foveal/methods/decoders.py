@@ -33,6 +33,16 @@ def last_map(trunk: Backbone) -> End:
     return maps[-1]
 
 
+@torch.no_grad()
+def cells_along(trunk: Backbone, end: End, size: int) -> int:
+    """Cells along a side of a map, for pictures of ``size`` pixels: padding decides, too."""
+    was = trunk.training
+    parameter = next(trunk.parameters())
+    found = trunk.eval()(parameter.new_zeros(1, trunk.in_chans, size, size), (end.name,))
+    trunk.train(was)
+    return int(found[end.name].shape[-1])
+
+
 class Decoder(nn.Module):
     """Up-convolutions that halve the channels as they double the side; the last makes pixels.
 
