@@ -104,6 +104,9 @@ class Labels(_Frozen):
     predicted: str | None = Field(
         None, description="classes for all others: a table of `foveal predict`"
     )
+    confidence: float = Field(
+        0.0, ge=0, le=1, description="predictions less probable than this are left out"
+    )
     hierarchy: str | None = Field(
         None, description="what lies above a class: a file of lines child,parent"
     )
@@ -115,6 +118,8 @@ class Labels(_Frozen):
         chosen = [n for n in ("per_class", "share", "file") if getattr(self, n) is not None]
         if len(chosen) > 1:
             raise ValueError(f"{' and '.join(chosen)} choose labels in different ways: one of them")
+        if self.confidence and self.predicted is None:
+            raise ValueError("confidence is of predictions: labels.predicted=FILE goes with it")
         return self
 
 

@@ -99,7 +99,14 @@ def test_predictions_never_overwrite_a_true_label(tmp_path):
     assert predicted.tolist() == [1, 1, 0, -1]
     true = only_labels_of(source, np.array([0]))
     assert filled(true, predicted).tolist() == [0, 1, 0, -1]
+    path.write_text(predictions_text(NAMES[:3], ["dog", "dog", "cat"], [0.75, 0.5, 0.749]))
+    assert read_predictions(source, path, confidence=0.75).tolist() == [1, -1, -1, -1]
+    with pytest.raises(FovealError, match=r"a probability of 0\.8 or more") as error:
+        read_predictions(source, path, confidence=0.8)
+    assert "labels.confidence=0.75 or less" in str(error.value.hint)
     path.write_text("name,label\ncat/1.png,mouse\n")
+    with pytest.raises(FovealError, match="how probable each prediction is"):
+        read_predictions(source, path, confidence=0.5)
     with pytest.raises(FovealError, match="predicts mouse, which pile has no class for"):
         read_predictions(source, path)
     path.write_text("file,class\na,b\n")

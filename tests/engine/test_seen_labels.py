@@ -60,10 +60,11 @@ def test_a_run_continues_with_the_labels_it_began_with(tmp_path):
     data, few = _write(tmp_path / "a.npz", np.arange(N) % 2), tmp_path / "few.txt"
     few.write_text("a.npz[0]\na.npz[1]\na.npz[2]\na.npz[3]\n")
     predicted = tmp_path / "predicted.csv"
-    predicted.write_text("name,label\na.npz[0],1\na.npz[9],0\n")
-    choice = Labels(file=str(few), predicted=str(predicted))
+    rows = ("name,label,probability", "a.npz[0],1,0.9", "a.npz[9],0,0.5", "a.npz[10],0,0.4")
+    predicted.write_text("\n".join(rows))
+    choice = Labels(file=str(few), predicted=str(predicted), confidence=0.5)
     done = _run(data, tmp_path / "run", choice)
-    # Picture 0 is a 0, whatever is predicted; picture 9 is what is predicted.
+    # Picture 0 is a 0, whatever is predicted; 9 is what is predicted; of 10 nobody is sure.
     assert done.table.label[[0, 1, 2, 3, 9]].tolist() == [0, 1, 0, 1, 0]
     assert (done.table.label >= 0).sum() == 5
     folder = RunFolder(tmp_path / "run")
@@ -79,6 +80,11 @@ def test_the_planner_counts_labelled_pictures(tmp_path):
     changes = ["labels.per_class=8", "epochs=1", "network.width=0.125", "machine.cores=1"]
     run = foveal.pretrain(data, tmp_path / "r", method="supervised", changes=changes, quiet=True)
     assert run.recipe.batch == 4 and run.outcome.seen == 16
+
+
+def test_confidence_is_of_predictions():
+    with pytest.raises(ValueError, match="predicted=FILE goes with it"):
+        Labels(per_class=2, confidence=0.5)
 
 
 def test_two_ways_to_choose_are_refused(tmp_path):

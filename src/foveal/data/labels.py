@@ -116,11 +116,19 @@ def predictions_text(
     return out.getvalue()
 
 
-def read_predictions(source: Source, path: str | Path) -> NDArray[np.int64]:
+def read_predictions(
+    source: Source, path: str | Path, *, confidence: float = 0.0
+) -> NDArray[np.int64]:
     """The class that a table predicts for each picture, int64 [N], -1 where it says nothing.
 
+    Args:
+        source: Whose pictures and classes the table names.
+        path: Of the table.
+        confidence: Rows with a lower probability say nothing.
+
     Raises:
-        FovealError: No such file, no such columns, a class or a picture the source does not have.
+        FovealError: No such file, no such columns, a class or a picture the source does not have,
+            no row with this confidence.
     """
     rows = list(csv.DictReader(io.StringIO(read_text(path))))
     if not rows or not {"name", "label"} <= rows[0].keys():
@@ -128,6 +136,8 @@ def read_predictions(source: Source, path: str | Path) -> NDArray[np.int64]:
             f"{path} is no table of predictions (columns {', '.join(_COLUMNS)})",
             hint="foveal predict RUN --data DATA --out FILE writes one",
         )
+    if confidence > 0:
+        rows = _sure(rows, confidence, path)
     number = {name: i for i, name in enumerate(source.classes or [])}
     unknown = sorted({r["label"] for r in rows} - number.keys())
     if unknown:
@@ -139,6 +149,24 @@ def read_predictions(source: Source, path: str | Path) -> NDArray[np.int64]:
     found = _find(source, [r["name"] for r in rows], path)
     labels[found] = [number[r["label"]] for r in rows]
     return labels
+
+
+def _sure(rows: list[dict[str, str]], confidence: float, path: str | Path) -> list[dict[str, str]]:
+    """The rows of a table that are predicted with this probability or more."""
+    try:
+        probability = np.array([float(r["probability"]) for r in rows])
+    except (KeyError, TypeError, ValueError) as error:
+        raise FovealError(
+            f"{path} does not say how probable each prediction is",
+            hint="a number in the column probability, or no labels.confidence",
+        ) from error
+    found = [r for r, p in zip(rows, probability, strict=True) if p >= confidence]
+    if not found:
+        raise FovealError(
+            f"no prediction of {path} has a probability of {confidence:g} or more",
+            hint=f"labels.confidence={np.floor(100 * probability.max()) / 100:g} or less",
+        )
+    return found
 
 
 def noisy(

@@ -50,7 +50,8 @@ def seen_labels(
         seen = noisy(seen, classes, flip=choice.flip, drop=choice.drop, seed=choice.seed)
         rows = rows[seen[rows] >= 0]
     if choice.predicted is not None:
-        seen = filled(seen, read_predictions(source, choice.predicted))
+        predicted = read_predictions(source, choice.predicted, confidence=choice.confidence)
+        seen = filled(seen, predicted)
     return seen, rows
 
 
