@@ -28,7 +28,7 @@ from _whole import pretrain
 from foveal.benchmarks.released import golden_files
 from foveal.engine.runfolder import RunFolder
 from foveal.exporting.formats import results_of
-from foveal.methods import UNLISTED, get_method, list_methods
+from foveal.methods import get_method, list_methods
 from foveal.methods.base import FAMILIES
 
 ROOT = Path(__file__).parents[1]
@@ -153,7 +153,7 @@ def write_table(rows: list[dict[str, Any]]) -> None:
     if missing := [m for m in list_methods() if m not in {r["method"] for r in rows}]:
         pages = ", ".join(f"[{get_method(m).title}]({m}.md)" for m in missing)
         lines += ["## Not run", "", f"No proof has been run to its end: {pages}.", ""]
-    lines += [*_unlisted(), *_skipped()]
+    lines += _skipped()
     pixels = next((r["linear_pixels"] for r in rows if r["linear_pixels"] is not None), None)
     machines = sorted({r["machine"] for r in rows})
     lines += [
@@ -173,27 +173,6 @@ def write_table(rows: list[dict[str, Any]]) -> None:
     ]
     TABLE.parent.mkdir(parents=True, exist_ok=True)
     TABLE.write_text("\n".join(lines), encoding="utf-8")
-
-
-def _unlisted() -> list[str]:
-    """Methods that go by import path."""
-    named = [(path, get_method(path)) for path in UNLISTED]
-    lines = [
-        f"| [{method.title}]({method.__module__.rpartition('.')[2]}.md) "
-        f"| {FAMILIES[method.family]} | `--method {path}` |"
-        for path, method in named
-    ]
-    return [
-        "## Implemented, not listed",
-        "",
-        "In the contract suite as all others, but no run of theirs was long enough to be a proof;",
-        "their pages say what was tried.",
-        "",
-        "| method | family | to run it |",
-        "|---|---|---|",
-        *lines,
-        "",
-    ]
 
 
 def _skipped() -> list[str]:

@@ -7,7 +7,7 @@ from toys import SIZE, TOYS, MaskedTokens
 from foveal.core.files import write_json
 from foveal.data.masked import COLUMNS
 from foveal.engine.plan import resized_options
-from foveal.methods import UNLISTED, get_method, list_methods
+from foveal.methods import get_method, list_methods
 from foveal.recipe import Evaluation, Machine, Network, Optimiser, Recipe, Schedule, override
 from foveal.recipes import get_recipe
 
@@ -16,8 +16,8 @@ PICTURES = 24
 COMBINATION = "byol+deepcluster"
 # A count within rounding of its ReLU's corner has a gradient on one rank and none on another; of
 # 1,000 counts a picture, one often is.
-OPTIONS = {"foveal.methods.counting:Counting": {"counts": 16}}
-NAMES = [*list_methods(), *UNLISTED, COMBINATION, *(f"toys:{toy.__name__}" for toy in TOYS)]
+OPTIONS = {"counting": {"counts": 16}}
+NAMES = [*list_methods(), COMBINATION, *(f"toys:{toy.__name__}" for toy in TOYS)]
 
 
 def tiny_recipe(name: str, **changes) -> Recipe:
@@ -25,13 +25,12 @@ def tiny_recipe(name: str, **changes) -> Recipe:
     vit = name == f"toys:{MaskedTokens.__name__}"
     if ":" not in name:
         base = get_recipe(f"{name}/small")
-        options = resized_options(name, base.options, SIZE)
+        options = resized_options(name, {**base.options, **OPTIONS.get(name, {})}, SIZE)
         if get_method(name).parts:
             # Every part's batch must divide by the ranks.
             options["sizes"] = {}
     else:
-        base = Recipe(method=name, epochs=1)
-        options = resized_options(name, OPTIONS.get(name, {}), SIZE) if name in UNLISTED else {}
+        base, options = Recipe(method=name, epochs=1), {}
     # Averages, since the gradient of a maximum jumps where two positions are within rounding of
     # each other, and ranks round differently. Pooling is within a picture: ranks have no part.
     network = (

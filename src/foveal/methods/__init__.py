@@ -36,13 +36,6 @@ _METHODS = {
     "supervised": "foveal.methods.supervised:Supervised",
 }
 
-# Implemented and tested, but without a proof that they learn: by import path only.
-UNLISTED = (
-    "foveal.methods.denoising:Denoising",
-    "foveal.methods.context_encoder:ContextEncoder",
-    "foveal.methods.counting:Counting",
-)
-
 
 def list_methods() -> list[str]:
     """The names of all methods."""
