@@ -27,9 +27,9 @@ def doom() -> Recipe:
     """Doom objects.
 
     Command: foveal pretrain doom/objects/train --out runs/context --recipe context_encoder/doom
-    Minutes: MINUTES
+    Minutes: 22 on one core that other runs shared
     Machine: one shared x86-64 core, torch 2.14.1, 2026-12-01
-    Expected: EXPECTED
+    Expected: kNN 33.6 %, 11.6 over random initialisation (seed 0, 146,432 pictures; linear 40.9 %)
     """
     return small().model_copy(update={"epochs": 12.0})
 

@@ -27,9 +27,9 @@ def doom() -> Recipe:
     """Doom objects.
 
     Command: foveal pretrain doom/objects/train --out runs/denoising --recipe denoising/doom
-    Minutes: MINUTES
+    Minutes: 12 on one core that other runs shared
     Machine: one shared x86-64 core, torch 2.14.1, 2026-12-01
-    Expected: EXPECTED
+    Expected: kNN 34.9 %, 12.9 over random initialisation (seed 0, 146,432 pictures; linear 41.0 %)
     """
     return small().model_copy(update={"epochs": 12.0})
 
