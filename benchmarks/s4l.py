@@ -52,6 +52,11 @@ LENGTHS = (10, 40, 120)  # passes over the 600 labelled pictures
 LONGER = [("supervised", d, e) for d, e in ((5.0, 120), (2.0, 240), (5.0, 240), (10.0, 240))]
 SURE = 0.75  # probability of a prediction that counts as a label
 S4L, THEN, PSEUDO, CONTROL = "s4l", "s4l-then-labels", "s4l-pseudo", "supervised-pseudo"
+EXEMPLAR = "s4l-exemplar"
+OPTIONS: dict[str, dict[str, Any]] = {
+    S4L: {"pretext": "rotation"},
+    EXEMPLAR: {"pretext": "exemplar", "copies": 2, "weight": 0.3},
+}
 BEFORE = {THEN: S4L, PSEUDO: THEN, CONTROL: "supervised"}  # whose best run a kind starts from
 PROBES = {"knn": knn, "linear": linear}
 
@@ -61,7 +66,7 @@ Arm = tuple[str, float, float]
 GRIDS: dict[str, list[Arm]] = {
     # The best of the square lay in its corner, so it goes on from there.
     "supervised": [*(("supervised", d, e) for e in LENGTHS for d in DECAYS), *LONGER],
-    S4L: [(S4L, 0.1, 30), (S4L, 0.5, 30), (S4L, 2.0, 120)],
+    S4L: [(S4L, 0.1, 30), (S4L, 0.5, 30), (S4L, 2.0, 120), (EXEMPLAR, 5.0, 240)],
     THEN: [(THEN, 2.0, 120), (THEN, 5.0, 120), (THEN, 5.0, 240)],
     PSEUDO: [(PSEUDO, 2.0, 30), (PSEUDO, 5.0, 60)],
     CONTROL: [(CONTROL, 2.0, 30), (CONTROL, 5.0, 60)],
@@ -106,8 +111,8 @@ def recipe(arm: Arm, seed: int, before: Path | None, predicted: Path | None) -> 
     name, decay, epochs = arm
     view = View(size=SIDE, interpolation="bicubic", crop=Crop(scale=(0.2, 1.0)), jitter=DOOM_JITTER)
     return Recipe(
-        method=S4L if name == S4L else "supervised",
-        options={"view": view.model_dump(mode="json")},
+        method=S4L if name in OPTIONS else "supervised",
+        options={"view": view.model_dump(mode="json"), **OPTIONS.get(name, {})},
         network=Network(name="small", width=0.5),
         batch=BATCH,
         epochs=epochs,
