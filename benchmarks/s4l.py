@@ -201,12 +201,13 @@ def table(tuned: dict[str, dict[Arm, float]], hits: dict[str, Any], arguments: A
     for kind, mean in means.items():
         cells = [_cell(mean[n].mean(), interval(mean[n], seed=0)) for n in names]
         lines.append(f"| {kind} | {len(hits[kind])} | {' | '.join(cells)} |")
-    for kind in [k for k in means if k != "supervised"]:
-        a, b = means[kind], means["supervised"]
+    pairs = [(k, "supervised") for k in means if k != "supervised"] + [(PSEUDO, CONTROL)]
+    for kind, other in [pair for pair in pairs if means.keys() >= set(pair)]:
+        a, b = means[kind], means[other]
         cells = [
             _cell((a[n] - b[n]).mean(), difference_interval(a[n], b[n], seed=0), "+") for n in names
         ]
-        lines.append(f"| {kind} minus supervised | | {' | '.join(cells)} |")
+        lines.append(f"| {kind} minus {other} | | {' | '.join(cells)} |")
     about = environment()
     return "\n".join(
         [
