@@ -6,6 +6,7 @@ from cases import write_pictures
 from foveal.data.scan import scan
 from foveal.data.sources import open_source
 from foveal.engine.plan import make_plan, options_for_domain
+from foveal.engine.pretrain import Wish, resolve
 from foveal.errors import FovealError
 from foveal.methods import get_method, list_methods
 from foveal.views.spec import View
@@ -20,6 +21,15 @@ def test_tiles_of_small_pictures_are_not_cut_from_smaller_views(method, tmp_path
     assert any("cuts them into tiles" in reason for reason in plan.reasons)
     other = make_plan(report, method="rotation")
     assert other.recipe.evaluation.size < 72
+
+
+@pytest.mark.parametrize("wish", [Wish(epochs=4), Wish(changes={"epochs": 4})])
+def test_the_plan_is_made_for_the_length_that_is_asked_for(wish, tmp_path):
+    """By option or by key=value: a warm-up planned for another length may outlast the run."""
+    source = open_source(write_pictures(tmp_path, side=40))
+    recipe, reasons = resolve(wish, scan(source), source)
+    assert (recipe.epochs, recipe.schedule.warmup) == (4, 0.2)
+    assert not any("epochs" in reason for reason in reasons)
 
 
 def test_what_learns_turns_is_refused_where_no_side_is_up():

@@ -176,7 +176,8 @@ def resolve(wish: Wish, report: ScanReport, source: Source) -> tuple[Recipe, lis
     if wish.recipe is not None:
         reasons = [f"recipe {wish.recipe}", *_about_domain(wish)]
         return _requested(get_recipe(wish.recipe), wish), reasons
-    budget = {k: v for k in ("epochs", "minutes") if (v := wish.explicit().get(k)) is not None}
+    asked = {**wish.explicit(), **wish.changes}
+    budget = {k: v for k in ("epochs", "minutes") if (v := asked.get(k)) is not None}
     plan = make_plan(
         report,
         method=wish.method,
