@@ -39,6 +39,20 @@ def _batch(stream="main", n=4):
     return {stream: part}
 
 
+def test_a_trunk_without_padding_has_fewer_cells_than_its_stride_says():
+    """CaffeNet at 67 px: 3 x 3 cells of 16 px, not 5 x 5."""
+    made = build_backbone("caffenet", width=0.25, in_chans=3, top=False)
+    method = ContextEncoder(
+        lambda in_chans=None, **changes: made,
+        DataInfo(samples=10),
+        ContextEncoderOptions(view=View(size=67), adversarial=0.0),
+    )
+    pixels, index = torch.zeros(2, 67, 67, 3, dtype=torch.uint8), torch.arange(2)
+    batch = {"main": StreamBatch({"view": pixels}, {}, index, index, index * 0 - 1)}
+    assert method.across.bias.shape[1] == 9 and made.training
+    assert method(batch, None)["rebuilt"].shape == (2, 3, 67, 67)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.integers(8, 40), st.floats(0.1, 0.6))
 def test_blocks_cover_at_most_their_share(seed, side, share):
