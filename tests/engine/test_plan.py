@@ -32,6 +32,20 @@ def test_the_plan_is_made_for_the_length_that_is_asked_for(wish, tmp_path):
     assert not any("epochs" in reason for reason in reasons)
 
 
+@pytest.mark.parametrize("epochs", ["many", [1], 0])
+def test_a_length_that_is_none_is_refused(epochs, tmp_path):
+    source = open_source(write_pictures(tmp_path, side=40))
+    with pytest.raises(FovealError, match="epochs: Input should be"):
+        resolve(Wish(changes={"epochs": epochs}), scan(source), source)
+
+
+def test_under_a_time_budget_the_warm_up_is_in_steps(tmp_path):
+    source = open_source(write_pictures(tmp_path, side=40))
+    recipe, _ = resolve(Wish(changes={"minutes": 2}), scan(source), source)
+    assert (recipe.minutes, recipe.epochs) == (2, None)
+    assert recipe.schedule.warmup == pytest.approx(50 * recipe.batch / len(source), abs=1e-3)
+
+
 def test_what_learns_turns_is_refused_where_no_side_is_up():
     for method in ("rotation", "deepercluster", "s4l", "rotation+simclr"):
         with pytest.raises(FovealError, match="which side of a picture is up, and in microscopy"):

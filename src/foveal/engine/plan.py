@@ -90,10 +90,10 @@ def make_plan(
             "evaluation": Evaluation(
                 size=size, fraction=1.0 if short <= 96 else 0.875
             ).model_dump(),
-            "schedule": {"warmup": _warmup(budget, count, batch)},
             **budget,
         },
     )
+    recipe = override(recipe, {"schedule": {"warmup": _warmup(recipe.epochs, count, batch)}})
     # Options are replaced whole: merging would mix the views of two sizes.
     return Plan(recipe.model_copy(update={"options": options}), reasons)
 
@@ -182,8 +182,8 @@ def _batch(count: int, base: int, cuda: bool) -> int:
     return batch
 
 
-def _warmup(budget: dict[str, Any], count: int, batch: int) -> float:
+def _warmup(epochs: float | None, count: int, batch: int) -> float:
     """In epochs: a twentieth of a stated run; under a time budget about 50 steps."""
-    if budget.get("epochs"):
-        return round(0.05 * float(budget["epochs"]), 3)
+    if epochs is not None:
+        return round(0.05 * epochs, 3)
     return round(50 * batch / count, 3)
