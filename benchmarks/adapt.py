@@ -53,8 +53,8 @@ def main() -> None:
     for i, (name, changes) in enumerate(runs.items()):
         run = asked.out / f"run-{i}"
         pretrain(
-            pictures / "train", run, recipe=RECIPE, epochs=asked.epochs, init=str(asked.run),
-            changes={**looks, **changes},
+            pictures / "train", run, recipe=RECIPE,
+            changes={"epochs": asked.epochs, "init": str(asked.run), **looks, **changes},
         )  # fmt: skip
         log = RunFolder(run).metrics()
         start, *quarters = (f"{100 * r['knn']:.1f}" for r in log if r["kind"] == "online")

@@ -69,17 +69,18 @@ def main() -> None:
     hits: dict[str, dict[int, dict[str, np.ndarray]]] = {arm: {} for arm in arms}
     # Seed by seed, so that a table can be made after the first.
     for seed, (arm, recipe) in itertools.product(range(arguments.seeds), arms.items()):
-        run = run_of(recipe, seed, arguments.runs)
-        hits[arm][seed] = measured(recipe, seed, objects, run)
+        hits[arm][seed] = measured(trained(recipe, seed, arguments), seed, objects)
         shown = {p: round(float(h.mean()), 4) for p, h in hits[arm][seed].items()}
         print(json.dumps({"arm": arm, "seed": seed, **shown}), flush=True)
         (arguments.runs / "table.md").write_text(table(hits, arguments), encoding="utf-8")
     print(table(hits, arguments))
 
 
-def run_of(recipe: Recipe, seed: int, runs: Path) -> Path:
-    """Where the run of an arm and a seed is."""
-    return runs / f"{recipe.method}-{recipe.epochs:.4g}-{seed}"
+def trained(recipe: Recipe, seed: int, arguments: argparse.Namespace) -> Path:
+    """The run of an arm and a seed, trained where it is not there yet."""
+    run: Path = arguments.runs / f"{recipe.method}-{recipe.epochs:.4g}-{seed}"
+    pretrain(arguments.data / "objects" / "train", run, recipe=recipe, changes={"seed": seed})
+    return run
 
 
 def recipes(arguments: argparse.Namespace) -> dict[str, Recipe]:
@@ -111,11 +112,10 @@ def recipes(arguments: argparse.Namespace) -> dict[str, Recipe]:
     }
 
 
-def measured(recipe: Recipe, seed: int, objects: Path, run: Path) -> dict[str, np.ndarray]:
+def measured(run: Path, seed: int, objects: Path) -> dict[str, np.ndarray]:
     """Which test pictures each probe gets right, of the run and of its random initialisation."""
     kept = run / "hits.npz"
     if not kept.is_file():
-        pretrain(objects / "train", run, recipe=recipe, changes={"seed": seed})
         encoder, (train, test) = encoder_of(run), load_splits(objects, seed=0, channels=3)
         # One store for all runs, which share the features of random initialisation.
         bench = Bench(encoder, train, test, Store(run.parent / "features"), init_seed=seed)

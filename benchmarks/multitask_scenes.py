@@ -9,7 +9,8 @@ head, the share of pixels whose depth is off by less than a quarter. Every netwo
 pictures for detection; for depth those learned on tiles read tiles, as their recipes say. Random
 initialisation is that of seed 0. Differences are paired over test pictures, averaged over seeds,
 with 95 % bootstrap intervals over test pictures; the lowest and the highest seed stand beside
-them. What was computed is kept, and the table is written anew after every run.
+them. Runs that are not there are trained. What was computed is kept, and the table is written anew
+after every run.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 import foveal
 from foveal.backbones.encoder import Encoder
 from foveal.data.scenes import open_boxes, open_scenes
-from foveal.engine.runfolder import RunFolder, environment
+from foveal.engine.runfolder import environment
 from foveal.evaluation.dense.bench import DenseBench
 from foveal.evaluation.dense.settings import DenseSettings
 from foveal.evaluation.detection.bench import DetectionBench
@@ -37,7 +38,7 @@ from foveal.evaluation.features import Store
 from foveal.evaluation.run import encoder_of
 from foveal.metrics.bootstrap import percentiles, resampled_sums
 from foveal.metrics.detection import Found, mean_ap, resampled_mean_ap, voc_rankings
-from multitask import IN_ALL, PER_TASK, asked, recipes, run_of
+from multitask import IN_ALL, PER_TASK, asked, recipes, trained
 
 COLUMNS = ("detection, AP50", "depth, delta1")
 DETECTION = {"size": 192, "batch": 2, "rois": 32, "proposals": 100}
@@ -61,10 +62,7 @@ def main() -> None:
     for seed, (arm, recipe) in itertools.product(
         range(arguments.seeds), recipes(arguments).items()
     ):
-        run = run_of(recipe, seed, arguments.runs)
-        if not RunFolder(run).finished:
-            sys.exit(f"no finished run in {run}: benchmarks/multitask.py with these options first")
-        encoder = encoder_of(run)
+        encoder = encoder_of(trained(recipe, seed, arguments))
         for which in ("trained", "random_encoder") if seed == 0 else ("trained",):
             figures = {
                 COLUMNS[0]: detection(encoder, scenes, store, changes, which),

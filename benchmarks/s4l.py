@@ -32,7 +32,7 @@ from _whole import pretrain
 from foveal.data.labels import draw_few
 from foveal.data.sources import Source, Subset
 from foveal.data.splits import load_splits
-from foveal.engine.runfolder import RunFolder, environment
+from foveal.engine.runfolder import environment
 from foveal.evaluation.bench import Bench
 from foveal.evaluation.features import Store
 from foveal.evaluation.knn import knn
@@ -136,15 +136,14 @@ def trained(arm: Arm, seed: int, pile: Source, runs: Path, best: dict[str, Arm])
     """The run of an arm, trained where it is not there yet, from the best run before it."""
     name, decay, epochs = arm
     run = runs / f"{name}-decay{decay:g}-epochs{epochs:g}-{seed}"
-    if not RunFolder(run).finished:
-        before = predicted = None
-        if name in BEFORE:
-            before = trained(best[BEFORE[name]], seed, pile, runs, best)
-        if before is not None and name in (PSEUDO, CONTROL):
-            predicted = before / "pile.csv"
-            if not predicted.is_file():
-                foveal.predict(before, pile, crops=5, out=predicted)
-        pretrain(pile, run, recipe=recipe(arm, seed, before, predicted))
+    before = predicted = None
+    if name in BEFORE:
+        before = trained(best[BEFORE[name]], seed, pile, runs, best)
+    if before is not None and name in (PSEUDO, CONTROL):
+        predicted = before / "pile.csv"
+        if not predicted.is_file():
+            foveal.predict(before, pile, crops=5, out=predicted)
+    pretrain(pile, run, recipe=recipe(arm, seed, before, predicted))
     return run
 
 
